@@ -1,1 +1,5 @@
-//! .
+//! End-to-end encrypted messaging.
+
+pub mod crypto;
+pub mod identity;
+pub mod store;

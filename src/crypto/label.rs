@@ -1,0 +1,73 @@
+//! The label table of the library (spec/00-conventions). The relay's own labels stand in `undertone_wire::label`.
+
+pub use undertone_wire::label::{Label, hash, transcript};
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident = $purpose:literal;)*) => {
+        $($(#[$doc])* pub const $name: Label = Label::new(concat!("undertone/v1/", $purpose));)*
+
+        /// Every label of the library, for the test of the label table.
+        pub const ALL: &[Label] = &[$($name),*];
+    };
+}
+
+labels! {
+    /// Names an account by its certificate.
+    ACCOUNT_ID = "account id";
+    /// Names a device by its certificate.
+    DEVICE_ID = "device id";
+    /// The account's signature over its own certificate.
+    ACCOUNT_CERTIFICATE = "account certificate";
+    /// The account's signature over a device certificate.
+    DEVICE_CERTIFICATE = "device certificate";
+    /// The account's signature over a device list.
+    DEVICE_LIST = "device list";
+    /// The hash that the next device list names.
+    DEVICE_LIST_HASH = "hash of device list";
+    /// The device's signature over a prekey.
+    PREKEY = "prekey";
+    /// The digits of a safety number.
+    SAFETY_NUMBER = "safety number";
+    /// The keys that a direct handshake yields.
+    DIRECT_HANDSHAKE = "direct handshake";
+    /// The transcript of a direct handshake.
+    DIRECT_TRANSCRIPT = "direct transcript";
+    /// A step of the root chain.
+    DIRECT_ROOT = "direct root";
+    /// A step of a message chain.
+    DIRECT_CHAIN = "direct chain";
+    /// The key of one message.
+    DIRECT_MESSAGE = "direct message";
+    /// The associated data of one direct message.
+    DIRECT_AAD = "direct aad";
+    /// The associated data of a header.
+    DIRECT_HEADER = "direct header";
+    /// The commitment to a payload that is sealed once for many devices.
+    DIRECT_PAYLOAD = "direct payload";
+    /// The gate key of readers, from a log's generation secret.
+    GATE_READ = "gate read key";
+    /// The gate key of appenders, from a log's generation secret.
+    GATE_APPEND = "gate append key";
+    /// The key of the shell, from a log's generation secret.
+    OUTER = "outer key";
+    /// The key of ephemeral traffic, from a log's generation secret.
+    EPHEMERAL = "ephemeral key";
+    /// The control key of a direct conversation's log.
+    CONTROL = "control key";
+    /// The associated data of the shell.
+    SHELL = "shell";
+    /// The associated data of an ephemeral payload.
+    EPHEMERAL_SHELL = "light shell";
+    /// A device's signature over an ephemeral payload in a group.
+    EPHEMERAL_SIGNATURE = "light signature";
+    /// The sealing of an inbox entry to its device.
+    INBOX_SEAL = "inbox seal";
+    /// A sender's signature inside an inbox entry.
+    INBOX_SENDER = "inbox sender";
+    /// The hash of an epoch authenticator, as evidence.
+    EPOCH_EVIDENCE = "epoch evidence";
+    /// The id of a message, over its received bytes.
+    MESSAGE_ID = "message id";
+    /// A device's signature over the validity of its key package.
+    KEY_PACKAGE = "key package validity";
+}
