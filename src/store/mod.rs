@@ -70,6 +70,14 @@ tables! {
     Intents = 15,
     /// Receipts by conversation, device and kind.
     Receipts = 16,
+    /// Logs: conversation, generation, cursor.
+    Logs = 17,
+    /// The latest heads of each log, to check the evidence of others.
+    Heads = 18,
+    /// From an entry id of ours to its outbox row.
+    OutboxIndex = 19,
+    /// From a message id to its place.
+    MessageIndex = 20,
 }
 
 /// A read failed or a commit was not applied. The client that sees it is poisoned: drop it, and open the store again.

@@ -182,6 +182,8 @@ pub enum SlotKind {
     PrekeyBundle = 2,
     /// The key packages of a device; the body is the last resort.
     KeyPackages = 3,
+    /// The signed address of a device's inbox; no one-time items.
+    InboxAddress = 4,
 }
 
 /// Writes one kind of one directory slot (rule RELAY-41).
@@ -461,6 +463,8 @@ pub struct Entry {
     pub id: EntryId,
     /// When the relay accepted it, milliseconds since 1970-01-01T00:00Z; for display only, not in the chain.
     pub accepted_ms: u64,
+    /// The gate of the next generation, if this entry ended its own. In the chain: all members agree on what turned.
+    pub turn: Option<Gate>,
     /// The payload, or what is left of it.
     pub content: EntryContent,
 }
@@ -472,7 +476,14 @@ impl Entry {
             EntryContent::Payload(payload) => PayloadHash::of(payload.as_slice()),
             EntryContent::Stub(hash) => *hash,
         };
-        Leaf { seq: self.seq, generation: self.generation, class: self.class, id: self.id, payload }
+        Leaf {
+            seq: self.seq,
+            generation: self.generation,
+            class: self.class,
+            id: self.id,
+            turn: self.turn,
+            payload,
+        }
     }
 }
 
@@ -497,6 +508,15 @@ pub struct Taken {
     pub body: VLBytes,
     /// A one-time item that nobody else gets; none if the slot has run out.
     pub item: Option<VLBytes>,
+}
+
+/// Names the head of a log beside its place: where a reader begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub struct Checkpoint {
+    /// The last entry included; 0 before the first.
+    pub seq: Seq,
+    /// The head behind it.
+    pub head: Head,
 }
 
 /// A frame that could not be decoded.
@@ -674,13 +694,4 @@ fn decode<T: DeserializeBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
         return Err(DecodeError::Version { version });
     }
     T::tls_deserialize_exact_bytes(rest).map_err(|_| DecodeError::Malformed)
-}
-
-/// Names the head of a log beside its place: where a reader begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
-pub struct Checkpoint {
-    /// The last entry included; 0 before the first.
-    pub seq: Seq,
-    /// The head behind it.
-    pub head: Head,
 }
