@@ -15,13 +15,13 @@ use tls_codec::{DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, 
 use crate::chain::Leaf;
 use crate::gate::{Gate, Proof, connection_input, verify};
 use crate::id::{
-    ConnectionNonce, EntryId, Generation, Head, InboxToken, InboxTokenHash, Incarnation, LogId, PayloadHash,
-    RequestId, Seq, ServerId, Signature, SlotId, TakeId, VerifyKey,
+    ConnectionNonce, EntryId, Generation, Head, InboxToken, InboxTokenHash, Incarnation, LogId, PayloadHash, RequestId,
+    Seq, ServerId, Signature, SlotId, TakeId, VerifyKey,
 };
 use crate::label;
 use crate::limits::{
-    APPEND_ENTRIES_MAX, APPEND_LEN_MAX, COUNTER_MAX, EPHEMERAL_LEN_MAX, FRAME_LEN_MAX, INBOX_TOKENS_MAX,
-    ITEM_LEN_MAX, PAYLOAD_LEN_MAX, PROOFS_MAX, PUBLISH_ITEMS_MAX, SLOT_BODY_LEN_MAX,
+    APPEND_ENTRIES_MAX, APPEND_LEN_MAX, COUNTER_MAX, EPHEMERAL_LEN_MAX, FRAME_LEN_MAX, INBOX_TOKENS_MAX, ITEM_LEN_MAX,
+    PAYLOAD_LEN_MAX, PROOFS_MAX, PUBLISH_ITEMS_MAX, SLOT_BODY_LEN_MAX,
 };
 use crate::refusal::Refusal;
 
@@ -155,9 +155,7 @@ pub struct NewEntry {
 }
 
 /// The priority class: orders queues and logs against each other, never entries inside one log.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 #[repr(u8)]
 pub enum Class {
     /// Commits, turns, welcomes, handshakes: others wait for them.
@@ -171,9 +169,7 @@ pub enum Class {
 }
 
 /// What a directory slot holds under one kind.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 #[repr(u16)]
 pub enum SlotKind {
     /// The device list of an account; no one-time items.
@@ -476,14 +472,7 @@ impl Entry {
             EntryContent::Payload(payload) => PayloadHash::of(payload.as_slice()),
             EntryContent::Stub(hash) => *hash,
         };
-        Leaf {
-            seq: self.seq,
-            generation: self.generation,
-            class: self.class,
-            id: self.id,
-            turn: self.turn,
-            payload,
-        }
+        Leaf { seq: self.seq, generation: self.generation, class: self.class, id: self.id, turn: self.turn, payload }
     }
 }
 
@@ -604,13 +593,11 @@ impl RelayFrame {
             Self::Reply { reply: Reply::Appended { places }, .. } => {
                 places.len() <= APPEND_ENTRIES_MAX && places.iter().all(|p| counts(p.generation, p.seq))
             }
-            Self::Reply { reply: Reply::Refused(refusal), .. } | Self::Ended { reason: refusal, .. } => {
-                match refusal {
-                    Refusal::Stale { generation, turned_at } => counts(*generation, *turned_at),
-                    Refusal::Trimmed { first_seq, .. } => counts(Generation::FIRST, *first_seq),
-                    _ => true,
-                }
-            }
+            Self::Reply { reply: Reply::Refused(refusal), .. } | Self::Ended { reason: refusal, .. } => match refusal {
+                Refusal::Stale { generation, turned_at } => counts(*generation, *turned_at),
+                Refusal::Trimmed { first_seq, .. } => counts(Generation::FIRST, *first_seq),
+                _ => true,
+            },
             Self::Turned { generation, seq, .. } => counts(*generation, *seq),
             Self::Ephemeral { generation, payload, .. } => {
                 counts(*generation, Seq::FIRST) && payload.as_slice().len() <= EPHEMERAL_LEN_MAX

@@ -71,12 +71,7 @@ pub fn verify(key: &VerifyKey, input: &[u8], signature: &Signature) -> bool {
 }
 
 /// A signature input that is bound to one connection.
-pub(crate) fn connection_input(
-    label: Label,
-    nonce: &ConnectionNonce,
-    server: &ServerId,
-    fields: &[&[u8]],
-) -> Vec<u8> {
+pub(crate) fn connection_input(label: Label, nonce: &ConnectionNonce, server: &ServerId, fields: &[&[u8]]) -> Vec<u8> {
     let mut all: Vec<&[u8]> = vec![nonce.as_bytes(), server.as_bytes()];
     all.extend_from_slice(fields);
     transcript(label, &all)

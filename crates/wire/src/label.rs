@@ -74,15 +74,5 @@ pub const INBOX_OPEN: Label = Label::new("undertone/v1/open inbox");
 pub const INBOX_TOKEN: Label = Label::new("undertone/v1/inbox token");
 
 /// Every label of this crate, for the test of the label table.
-pub const ALL: &[Label] = &[
-    LOG_ID,
-    INBOX_ID,
-    SLOT_ID,
-    ENTRY_LEAF,
-    ENTRY_HEAD,
-    PAYLOAD,
-    GATE_PROOF,
-    PUBLISH,
-    INBOX_OPEN,
-    INBOX_TOKEN,
-];
+pub const ALL: &[Label] =
+    &[LOG_ID, INBOX_ID, SLOT_ID, ENTRY_LEAF, ENTRY_HEAD, PAYLOAD, GATE_PROOF, PUBLISH, INBOX_OPEN, INBOX_TOKEN];
