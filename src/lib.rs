@@ -3,3 +3,4 @@
 pub mod crypto;
 pub mod identity;
 pub mod store;
+pub mod time;

@@ -97,6 +97,20 @@ impl DhPublic {
         &self.0
     }
 
+    /// Whether a secret can be agreed with the key: what a certificate or bundle is checked for before it is accepted.
+    ///
+    /// # Errors
+    /// [`DhError`], the same that [`DhSecret::agree`] would give.
+    pub fn check(&self) -> Result<(), DhError> {
+        if !self.is_canonical() {
+            Err(DhError::NonCanonical)
+        } else if LOW_ORDER.contains(&self.0) {
+            Err(DhError::NonContributory)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Whether the u-coordinate is below 2^255 − 19, the top bit included.
     fn is_canonical(&self) -> bool {
         const TOP_BYTE_OF_P: u8 = 0x7f;
@@ -105,6 +119,30 @@ impl DhPublic {
         *last <= TOP_BYTE_OF_P && !is_past_p
     }
 }
+
+/// The canonical u-coordinates of the points of order 1, 2, 4 and 8, on the curve and on its twist.
+const LOW_ORDER: [[u8; 32]; 5] = [
+    [0; 32],
+    {
+        let mut one = [0; 32];
+        one[0] = 1;
+        one
+    },
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
+        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
+        0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+    ],
+    {
+        let mut minus_one = [0xff; 32];
+        minus_one[0] = 0xec;
+        minus_one[31] = 0x7f;
+        minus_one
+    },
+];
 
 impl fmt::Debug for DhPublic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

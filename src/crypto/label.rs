@@ -26,6 +26,8 @@ labels! {
     DEVICE_LIST_HASH = "hash of device list";
     /// The device's signature over a prekey.
     PREKEY = "prekey";
+    /// The checksum of an invitation.
+    INVITATION = "invitation";
     /// The digits of a safety number.
     SAFETY_NUMBER = "safety number";
     /// The keys that a direct handshake yields.

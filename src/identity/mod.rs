@@ -1,9 +1,44 @@
-//! Accounts, devices, device lists, safety numbers (spec/identity).
+//! Accounts, devices, device lists, invitations, safety numbers (spec/identity).
+//!
+//! ```text
+//! account key ──signs──▶ account certificate            AccountId = H(account certificate)
+//!      ├────────signs──▶ device certificate, per device DeviceId  = H(device certificate)
+//!      └────────signs──▶ device list, versioned, chained; peers pin the newest
+//! ```
+//!
+//! Invariants: a decoded certificate or list is not a verified one, and only [`Device`] and [`Pinned`] say that it is;
+//! every structure has one encoding, a version in front and a bound; secrets leave [`LocalIdentity`] into the store only.
+//!
+//! Leaves out linking a second device, account succession, and everything that asks the network.
 
-use std::fmt;
+mod account;
+mod device;
+mod encoding;
+mod error;
+mod invitation;
+pub mod list;
+mod local;
+mod name;
+pub mod peers;
+mod safety;
+
+pub use account::{ACCOUNT_CERTIFICATE_LEN, AccountCertificate};
+pub use device::{
+    CAPABILITIES_MAX, CREDENTIAL_LEN_MAX, Capability, Credential, DEVICE_CERTIFICATE_LEN_MAX, Device,
+    DeviceCertificate,
+};
+pub use error::IdentityError;
+pub use invitation::{INVITATION_LEN_MAX, Invitation, InvitationError, RELAY_URL_LEN_MAX, RelayUrl};
+pub use list::{
+    DEVICE_LIST_LEN_MAX, DEVICES_MAX, DeviceList, DeviceListHash, EXPIRED_GRACE, Freshness, ListVersion, Pinned,
+};
+pub use local::{CERTIFICATE_LIFETIME, CLOCK_SKEW, LIST_LIFETIME, LIST_RENEWAL, LocalIdentity, Renewal};
+pub use name::{DisplayName, NAME_LEN_MAX, NameError};
+pub use safety::{QR_LEN, SafetyNumber, Scan};
 
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
+/// Declares a hash of 32 bytes with a meaning.
 macro_rules! hash_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -24,19 +59,20 @@ macro_rules! hash_id {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 write!(f, concat!(stringify!($name), "({})"), self)
             }
         }
     };
 }
+use hash_id;
 
 hash_id!(
     /// Names an account: the hash of its certificate, 32 bytes, self-certifying.
