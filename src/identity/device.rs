@@ -16,9 +16,7 @@ use crate::crypto::sign::{self, Signature, SigningKey, VerifyKey};
 use crate::time::UnixMs;
 
 /// Something that a device can do (spec/identity, capability table). Unknown numbers are kept and ignored.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct Capability(u16);
 
 impl Capability {

@@ -29,9 +29,7 @@ pub const DEVICE_LIST_LEN_MAX: usize = 1 + 32 + 8 + 32 + 2 + DEVICES_MAX * DEVIC
 pub const EXPIRED_GRACE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Counts the device lists of an account, from 1.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct ListVersion(u64);
 
 impl ListVersion {

@@ -74,12 +74,7 @@ impl LocalIdentity {
     ///
     /// # Errors
     /// [`IdentityError::Name`]; [`IdentityError::AlreadyThere`] if the store holds an identity; [`IdentityError::Store`].
-    pub fn create(
-        tx: &mut Tx<'_>,
-        name: &str,
-        now: UnixMs,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Self, IdentityError> {
+    pub fn create(tx: &mut Tx<'_>, name: &str, now: UnixMs, rng: &mut dyn CryptoRng) -> Result<Self, IdentityError> {
         let name = DisplayName::new(name)?;
         if tx.get(Table::Identity, ROW)?.is_some() {
             return Err(IdentityError::AlreadyThere);

@@ -24,8 +24,7 @@ mod safety;
 
 pub use account::{ACCOUNT_CERTIFICATE_LEN, AccountCertificate};
 pub use device::{
-    CAPABILITIES_MAX, CREDENTIAL_LEN_MAX, Capability, Credential, DEVICE_CERTIFICATE_LEN_MAX, Device,
-    DeviceCertificate,
+    CAPABILITIES_MAX, CREDENTIAL_LEN_MAX, Capability, Credential, DEVICE_CERTIFICATE_LEN_MAX, Device, DeviceCertificate,
 };
 pub use error::IdentityError;
 pub use invitation::{INVITATION_LEN_MAX, Invitation, InvitationError, RELAY_URL_LEN_MAX, RelayUrl};
