@@ -105,7 +105,7 @@ async fn a_parked_subscription_goes_on_once_the_new_generation_is_proven() {
         assert_eq!(reader.entries_to(room.log, generation * 2).await.len(), 2);
         let (seq, generation_id) = (Seq::from_u64(generation * 2), Generation::from_u64(generation));
         assert_eq!(reader.pushed().await, RelayFrame::Turned { log: room.log, generation: generation_id, seq });
-        reader.enter(&room, generation).await;
+        reader.enter_read(&room, generation).await;
     }
     assert_eq!(reader.entries_to(room.log, 6).await.len(), 2);
     places(writer.append(&room, 2, entries(6..7)).await);

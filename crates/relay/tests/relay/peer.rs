@@ -18,18 +18,18 @@ use undertone_wire::gate::{Gate, Proof, Right, proof_input};
 use undertone_wire::id::*;
 
 /// A relay inside the test's process.
-pub struct Running {
-    pub url: String,
+pub(crate) struct Running {
+    pub(crate) url: String,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), Error>>,
 }
 
 impl Running {
-    pub async fn start(data: &Path) -> Self {
+    pub(crate) async fn start(data: &Path) -> Self {
         Self::start_with(data, |_| {}).await
     }
 
-    pub async fn start_with(data: &Path, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_with(data: &Path, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.listen = "127.0.0.1:0".parse().unwrap();
         config.data = data.to_path_buf();
@@ -44,7 +44,7 @@ impl Running {
         Self { url, stop, serving }
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let Self { stop, serving, .. } = self;
         stop.send(()).unwrap();
         serving.await.unwrap().unwrap();
@@ -52,15 +52,15 @@ impl Running {
 }
 
 /// One connection to a relay.
-pub struct Peer {
-    pub hello: Hello,
+pub(crate) struct Peer {
+    pub(crate) hello: Hello,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     sent_count: u64,
     pushed: VecDeque<RelayFrame>,
 }
 
 impl Peer {
-    pub async fn connect(url: &str) -> Self {
+    pub(crate) async fn connect(url: &str) -> Self {
         let (socket, _) = connect_async(url).await.unwrap();
         let hello = Hello {
             server: ServerId::from_bytes([0; 32]),
@@ -75,23 +75,23 @@ impl Peer {
     }
 
     /// Sends a request without waiting.
-    pub async fn send(&mut self, body: Request) -> RequestId {
+    pub(crate) async fn send(&mut self, body: Request) -> RequestId {
         let request = RequestId::from_u64(self.sent_count);
         self.sent_count += 1;
         self.send_bytes(ClientFrame { request, body }.encode()).await;
         request
     }
 
-    pub async fn send_bytes(&mut self, bytes: Vec<u8>) {
+    pub(crate) async fn send_bytes(&mut self, bytes: Vec<u8>) {
         self.socket.send(Message::Binary(bytes.into())).await.unwrap();
     }
 
-    pub async fn send_message(&mut self, message: Message) {
+    pub(crate) async fn send_message(&mut self, message: Message) {
         self.socket.send(message).await.unwrap();
     }
 
     /// Waits for the next reply, whatever else arrives.
-    pub async fn reply(&mut self) -> (RequestId, Reply) {
+    pub(crate) async fn reply(&mut self) -> (RequestId, Reply) {
         loop {
             match self.frame().await.expect("a reply") {
                 RelayFrame::Reply { request, reply } => return (request, reply),
@@ -101,7 +101,7 @@ impl Peer {
     }
 
     /// Sends a request, and waits for its reply.
-    pub async fn ask(&mut self, body: Request) -> Reply {
+    pub(crate) async fn ask(&mut self, body: Request) -> Reply {
         let sent = self.send(body).await;
         let (request, reply) = self.reply().await;
         assert_eq!(request, sent, "replies come in the order of the requests");
@@ -109,7 +109,7 @@ impl Peer {
     }
 
     /// The next frame that the relay sent on its own.
-    pub async fn pushed(&mut self) -> RelayFrame {
+    pub(crate) async fn pushed(&mut self) -> RelayFrame {
         match self.pushed.pop_front() {
             Some(frame) => frame,
             None => self.frame().await.expect("a frame"),
@@ -117,12 +117,12 @@ impl Peer {
     }
 
     /// Whether nothing is pushed for a while.
-    pub async fn is_quiet(&mut self) -> bool {
+    pub(crate) async fn is_quiet(&mut self) -> bool {
         self.pushed.is_empty() && timeout(Duration::from_millis(300), self.socket.next()).await.is_err()
     }
 
     /// Entries up to `last`, of one log, out of as many frames as it takes.
-    pub async fn entries_to(&mut self, log: LogId, last: u64) -> Vec<Entry> {
+    pub(crate) async fn entries_to(&mut self, log: LogId, last: u64) -> Vec<Entry> {
         let mut all: Vec<Entry> = Vec::new();
         while all.last().is_none_or(|entry| entry.seq.as_u64() < last) {
             match self.pushed().await {
@@ -137,7 +137,7 @@ impl Peer {
     }
 
     /// The next frame; none if the relay closed.
-    pub async fn frame(&mut self) -> Option<RelayFrame> {
+    pub(crate) async fn frame(&mut self) -> Option<RelayFrame> {
         loop {
             let message = timeout(Duration::from_secs(20), self.socket.next()).await.expect("no frame in time");
             match message? {
@@ -148,13 +148,13 @@ impl Peer {
         }
     }
 
-    pub fn proof(&self, log: LogId, generation: u64, right: Right, key: &SigningKey) -> Proof {
+    pub(crate) fn proof(&self, log: LogId, generation: u64, right: Right, key: &SigningKey) -> Proof {
         let generation = Generation::from_u64(generation);
         let input = proof_input(&self.hello.nonce, &self.hello.server, &log, generation, right);
         Proof { log, generation, right, signature: sign(key, &input) }
     }
 
-    pub async fn prove(&mut self, proofs: Vec<Proof>) -> Vec<ProofResult> {
+    pub(crate) async fn prove(&mut self, proofs: Vec<Proof>) -> Vec<ProofResult> {
         match self.ask(Request::Prove { proofs }).await {
             Reply::Proven { results } => results,
             other => panic!("results, not {other:?}"),
@@ -162,7 +162,7 @@ impl Peer {
     }
 
     /// Proves both rights of a generation, or fails.
-    pub async fn enter(&mut self, room: &Room, generation: u64) {
+    pub(crate) async fn enter(&mut self, room: &Room, generation: u64) {
         let proofs = vec![
             self.proof(room.log, generation, Right::Read, &room.read_key(generation)),
             self.proof(room.log, generation, Right::Append, &room.append_key(generation)),
@@ -171,46 +171,46 @@ impl Peer {
         assert!(results.iter().all(|result| result.verdict == ProofVerdict::Granted), "{results:?}");
     }
 
-    pub async fn subscribe(&mut self, log: LogId, from: u64) {
+    pub(crate) async fn subscribe(&mut self, log: LogId, from: u64) {
         let reply = self.ask(Request::Subscribe { log, from: Seq::from_u64(from) }).await;
         assert_eq!(reply, Reply::Done);
     }
 
-    pub async fn append(&mut self, room: &Room, generation: u64, entries: Vec<NewEntry>) -> Reply {
+    pub(crate) async fn append(&mut self, room: &Room, generation: u64, entries: Vec<NewEntry>) -> Reply {
         self.ask(room.append(generation, entries)).await
     }
 }
 
-pub fn sign(key: &SigningKey, input: &[u8]) -> Signature {
+pub(crate) fn sign(key: &SigningKey, input: &[u8]) -> Signature {
     Signature::from_bytes(key.sign(input).to_bytes())
 }
 
-pub fn public(key: &SigningKey) -> VerifyKey {
+pub(crate) fn public(key: &SigningKey) -> VerifyKey {
     VerifyKey::from_bytes(key.verifying_key().to_bytes())
 }
 
 /// A log, and the keys of all its generations.
 #[derive(Clone, Copy)]
-pub struct Room {
-    pub log: LogId,
+pub(crate) struct Room {
+    pub(crate) log: LogId,
     name: u8,
 }
 
 impl Room {
-    pub fn new(name: u8) -> Self {
+    pub(crate) fn new(name: u8) -> Self {
         let control = SigningKey::from_bytes(&[name; 32]);
         Self { log: LogId::of_control_key(&public(&control)), name }
     }
 
-    pub fn control_key(&self) -> SigningKey {
+    pub(crate) fn control_key(&self) -> SigningKey {
         SigningKey::from_bytes(&[self.name; 32])
     }
 
-    pub fn read_key(&self, generation: u64) -> SigningKey {
+    pub(crate) fn read_key(&self, generation: u64) -> SigningKey {
         self.key(1, generation)
     }
 
-    pub fn append_key(&self, generation: u64) -> SigningKey {
+    pub(crate) fn append_key(&self, generation: u64) -> SigningKey {
         self.key(2, generation)
     }
 
@@ -221,39 +221,39 @@ impl Room {
         SigningKey::from_bytes(&seed)
     }
 
-    pub fn gate(&self, generation: u64) -> Gate {
+    pub(crate) fn gate(&self, generation: u64) -> Gate {
         Gate { read: public(&self.read_key(generation)), append: public(&self.append_key(generation)) }
     }
 
-    pub fn create(&self) -> Request {
+    pub(crate) fn create(&self) -> Request {
         Request::Create(Create { log: self.log, control: public(&self.control_key()), gate: self.gate(0) })
     }
 
-    pub fn append(&self, generation: u64, entries: Vec<NewEntry>) -> Request {
+    pub(crate) fn append(&self, generation: u64, entries: Vec<NewEntry>) -> Request {
         Request::Append(Append { log: self.log, generation: Generation::from_u64(generation), entries })
     }
 
-    pub fn turn(&self, id: u64, to: u64) -> NewEntry {
+    pub(crate) fn turn(&self, id: u64, to: u64) -> NewEntry {
         NewEntry { class: Class::Control, turn: Some(self.gate(to)), ..entry(id) }
     }
 }
 
-pub fn entry_id(id: u64) -> EntryId {
+pub(crate) fn entry_id(id: u64) -> EntryId {
     let mut bytes = [0xe1; 16];
     bytes[8..].copy_from_slice(&id.to_be_bytes());
     EntryId::from_bytes(bytes)
 }
 
-pub fn entry(id: u64) -> NewEntry {
+pub(crate) fn entry(id: u64) -> NewEntry {
     let payload = format!("payload {id}").into_bytes();
     NewEntry { id: entry_id(id), class: Class::Normal, ttl_s: 0, payload: payload.into(), turn: None }
 }
 
-pub fn entries(ids: std::ops::Range<u64>) -> Vec<NewEntry> {
+pub(crate) fn entries(ids: std::ops::Range<u64>) -> Vec<NewEntry> {
     ids.map(entry).collect()
 }
 
-pub fn places(reply: Reply) -> Vec<Place> {
+pub(crate) fn places(reply: Reply) -> Vec<Place> {
     match reply {
         Reply::Appended { places } => places,
         other => panic!("places, not {other:?}"),
