@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use undertone_wire::VLBytes;
 use undertone_wire::frame::{
-    ClientFrame, Entry, Hello, ProofResult, ProofVerdict, RelayFrame, Reply, Request,
+    ClientFrame, Entry, Hello, ProofResult, ProofVerdict, RelayFrame, Reply, Request, SlotKind,
 };
 use undertone_wire::gate::{Proof, Right};
 use undertone_wire::id::{ConnectionNonce, Generation, LogId, RequestId, Seq, ServerId, VerifyKey};
@@ -224,7 +224,8 @@ impl Connection {
                 if !publish.is_signed(&nonce, &server) {
                     return refused(Refusal::BadSignature);
                 }
-                if publish.kind == undertone_wire::frame::SlotKind::DeviceList && !publish.items.is_empty() {
+                let hands_out_items = matches!(publish.kind, SlotKind::PrekeyBundle | SlotKind::KeyPackages);
+                if !hands_out_items && !publish.items.is_empty() {
                     return refused(Refusal::Malformed);
                 }
                 Write::Publish(publish)
@@ -592,8 +593,7 @@ fn check_proof(
     nonce: &ConnectionNonce,
     server: &ServerId,
 ) -> Result<ProofResult, StoreError> {
-    let nothing =
-        |verdict| ProofResult { verdict, generation: Generation::FIRST, last: Seq::from_u64(0) };
+    let nothing = |verdict| ProofResult { verdict, generation: Generation::FIRST, last: Seq::from_u64(0) };
     let Some(row) = rows.get::<LogRow>(&Key::log(&proof.log))? else { return Ok(nothing(ProofVerdict::Unknown)) };
     let Some(key) = proof_key(rows, proof, &row)? else { return Ok(nothing(ProofVerdict::Unknown)) };
     if !proof.is_signed_by(&key, nonce, server) {

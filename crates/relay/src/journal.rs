@@ -1,12 +1,18 @@
 //! The guard in front of the storage engine's recovery.
-use std::path::Path;
 use crate::store::StoreError;
+use std::path::Path;
 pub(crate) struct Scan;
 impl Scan {
-    pub(crate) fn is_cut(&self) -> bool { false }
-    pub(crate) fn compare(&self, _commit: u64) -> Result<(), StoreError> { Ok(()) }
+    pub(crate) fn is_cut(&self) -> bool {
+        false
+    }
+    pub(crate) fn compare(&self, _commit: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
-pub(crate) fn check(_path: &Path, _guard: &[u8; 16]) -> Result<Scan, StoreError> { Ok(Scan) }
+pub(crate) fn check(_path: &Path, _guard: &[u8; 16]) -> Result<Scan, StoreError> {
+    Ok(Scan)
+}
 /// Reads the store's secret mark, or draws it.
 pub(crate) fn guard_secret(data: &Path) -> Result<[u8; 16], StoreError> {
     let path = data.join("guard");

@@ -7,17 +7,15 @@
 use undertone_wire::VLBytes;
 use undertone_wire::chain::Leaf;
 use undertone_wire::frame::{
-    Append, Class, Create, Deposit, Entry, EntryContent, NewEntry, OpenInbox, Place, Presence, Publish, Reply, SlotKind,
-    Taken,
+    Append, Class, Create, Deposit, Entry, EntryContent, NewEntry, OpenInbox, Place, Presence, Publish, Reply,
+    SlotKind, Taken,
 };
 use undertone_wire::gate::Gate;
 use undertone_wire::id::{EntryId, Generation, LogId, PayloadHash, Seq, SlotId, TakeId};
 use undertone_wire::limits::SLOT_ITEMS_MAX;
 use undertone_wire::refusal::Refusal;
 
-use crate::rows::{
-    EntryRow, GateRow, IdRow, Key, LogKind, LogRow, QuotaRow, SlotRow, Table, TakeRow, TokensRow,
-};
+use crate::rows::{EntryRow, GateRow, IdRow, Key, LogKind, LogRow, QuotaRow, SlotRow, Table, TakeRow, TokensRow};
 use crate::store::{Raised, Step, StoreError};
 
 /// A request that changes something.
@@ -25,10 +23,17 @@ pub(crate) enum Write {
     Create(Create),
     Append(Append),
     Publish(Publish),
-    Take { slot: SlotId, kind: SlotKind, take: TakeId },
+    Take {
+        slot: SlotId,
+        kind: SlotKind,
+        take: TakeId,
+    },
     OpenInbox(OpenInbox),
     Deposit(Deposit),
-    AckInbox { log: LogId, through: Seq },
+    AckInbox {
+        log: LogId,
+        through: Seq,
+    },
     /// Turns payloads that are due into stubs, and forgets what is old.
     Sweep,
 }
@@ -103,7 +108,7 @@ fn apply_append(step: &mut Step<'_>, append: Append) -> Applied {
             None => {
                 let NewEntry { id, class, ttl_s, payload, turn } = entry;
                 let due_ms = step.now_ms + step.retention.payload_ms(class, ttl_s);
-                let place = tail.push(step, class, id, payload, due_ms);
+                let place = tail.push(step, class, id, turn, payload, due_ms);
                 if let Some(gate) = turn {
                     tail.turn(step, gate, place.seq)?;
                 }
@@ -132,12 +137,20 @@ struct Tail {
 }
 
 impl Tail {
-    fn push(&mut self, step: &mut Step<'_>, class: Class, id: EntryId, payload: VLBytes, due_ms: u64) -> Place {
+    fn push(
+        &mut self,
+        step: &mut Step<'_>,
+        class: Class,
+        id: EntryId,
+        turn: Option<Gate>,
+        payload: VLBytes,
+        due_ms: u64,
+    ) -> Place {
         let (seq, generation) = (self.row.last.next(), self.row.generation);
         let payload_hash = PayloadHash::of(payload.as_slice());
-        let head = Leaf { seq, generation, class, id, payload: payload_hash }.extend(&self.row.head);
+        let head = Leaf { seq, generation, class, id, turn, payload: payload_hash }.extend(&self.row.head);
         let content = EntryContent::Payload(payload);
-        let entry = Entry { seq, generation, class, id, accepted_ms: step.now_ms, content };
+        let entry = Entry { seq, generation, class, id, accepted_ms: step.now_ms, turn, content };
         let key = Key::entry(&self.log, seq);
         let entry_row = EntryRow { entry, head };
         step.put(key.clone(), &entry_row);
@@ -209,7 +222,7 @@ fn apply_deposit(step: &mut Step<'_>, deposit: Deposit) -> Applied {
     let due_ms = step.now_ms + step.retention.inbox_ms();
     let mut tail = Tail { log, row, added: Vec::new() };
     // What strangers send is a handshake or a welcome: others wait for it.
-    let place = tail.push(step, Class::Control, id, payload, due_ms);
+    let place = tail.push(step, Class::Control, id, None, payload, due_ms);
     step.put_due(step.now_ms + step.retention.id_ms(), &Key::id(&log, &id));
     tail.finish(step);
     Ok(Ok(Reply::Appended { places: vec![place] }))

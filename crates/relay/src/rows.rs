@@ -7,13 +7,13 @@
 //! Two fjall keyspaces hold them: `entries` the table [`Table::Entry`], `rows` all others, so that small rows stay
 //! together and payloads do not push them out of the cache. Every commit is one atomic batch over both.
 
-use tls_codec::{
-    DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes,
-};
+use tls_codec::{DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes};
 use undertone_wire::chain;
 use undertone_wire::frame::{Entry, Lane, LaneToken, SlotKind};
 use undertone_wire::gate::Gate;
-use undertone_wire::id::{EntryId, Generation, Head, Incarnation, LogId, PayloadHash, Seq, ServerId, SlotId, TakeId, VerifyKey};
+use undertone_wire::id::{
+    EntryId, Generation, Head, Incarnation, LogId, PayloadHash, Seq, ServerId, SlotId, TakeId, VerifyKey,
+};
 
 /// The tables, and the first byte of their keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

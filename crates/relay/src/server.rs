@@ -77,8 +77,7 @@ impl Relay {
     /// damaged, or not ours.
     pub async fn open(config: Config) -> Result<Self, Error> {
         let Config { listen, data, limits, retention, memory } = config;
-        let listener =
-            TcpListener::bind(listen).await.map_err(|error| Error::Listen { address: listen, error })?;
+        let listener = TcpListener::bind(listen).await.map_err(|error| Error::Listen { address: listen, error })?;
         let address = listener.local_addr().map_err(Error::Socket)?;
         let hub = Arc::new(Hub::default());
         let sweep_interval = Duration::from_secs(retention.sweep_interval_s.max(1));

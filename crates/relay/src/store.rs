@@ -316,20 +316,16 @@ impl Committer {
                 group_len += job.write.weight();
                 group.push(job);
             }
-            self.commit_group(group).inspect_err(|error| tracing::error!(%error, "the store failed; the relay stops"))?;
+            self.commit_group(group)
+                .inspect_err(|error| tracing::error!(%error, "the store failed; the relay stops"))?;
         }
         Ok(self.rows.db.persist(PersistMode::SyncAll)?)
     }
 
     fn commit_group(&mut self, group: Vec<Job>) -> Result<(), StoreError> {
         let now_ms = clock_ms().max(self.mark.now_ms);
-        let mut step = Step {
-            rows: &self.rows,
-            retention: &self.retention,
-            now_ms,
-            writes: BTreeMap::new(),
-            raised: Vec::new(),
-        };
+        let mut step =
+            Step { rows: &self.rows, retention: &self.retention, now_ms, writes: BTreeMap::new(), raised: Vec::new() };
         let mut replies = Vec::with_capacity(group.len());
         for Job { write, reply } in group {
             replies.push((reply, ledger::apply(&mut step, write)?));

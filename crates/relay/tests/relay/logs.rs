@@ -262,7 +262,10 @@ async fn replies_come_in_the_order_of_the_requests() {
     let room = Room::new(11);
     let mut peer = Peer::connect(&relay.url).await;
     // Nothing waits for anything: each request sees what those before it did.
-    let right = vec![peer.proof(room.log, 0, Right::Read, &room.read_key(0)), peer.proof(room.log, 0, Right::Append, &room.append_key(0))];
+    let right = vec![
+        peer.proof(room.log, 0, Right::Read, &room.read_key(0)),
+        peer.proof(room.log, 0, Right::Append, &room.append_key(0)),
+    ];
     let sent = [
         peer.send(room.create()).await,
         peer.send(Request::Prove { proofs: right }).await,
