@@ -1,6 +1,8 @@
 //! End-to-end encrypted messaging.
 
 pub mod crypto;
+pub mod group;
 pub mod identity;
+pub mod limits;
 pub mod store;
 pub mod time;

@@ -70,6 +70,6 @@ labels! {
     EPOCH_EVIDENCE = "epoch evidence";
     /// The id of a message, over its received bytes.
     MESSAGE_ID = "message id";
-    /// A device's signature over the validity of its key package.
-    KEY_PACKAGE = "key package validity";
+    /// The secret of a log's generation, from the exporter of an MLS epoch.
+    GENERATION = "generation";
 }
