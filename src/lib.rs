@@ -1,6 +1,8 @@
 //! End-to-end encrypted messaging.
 
+pub mod content;
 pub mod crypto;
+pub mod envelope;
 pub mod group;
 pub mod identity;
 pub mod limits;
