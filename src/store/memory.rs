@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
-use super::{Batch, Direction, Row, Store, StoreError, StoreView, Table, Value};
+use super::{Batch, Direction, Place, Row, Store, StoreError, StoreView, Table, Value};
 
 /// Rows in memory. Clones share the rows.
 #[derive(Clone, Default)]
 pub struct MemoryStore {
-    rows: Arc<Mutex<BTreeMap<(Table, Vec<u8>), Value>>>,
+    rows: Arc<Mutex<BTreeMap<Place, Value>>>,
 }
 
 impl MemoryStore {
@@ -30,7 +30,7 @@ impl MemoryStore {
         Self { rows: Arc::new(Mutex::new(self.lock().clone())) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Table, Vec<u8>), Value>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Value>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -53,7 +53,7 @@ impl StoreView for MemoryStore {
         }
         let rows = self.lock();
         let range = rows.range((table, from.to_vec())..(table, to.to_vec()));
-        let row = |((_, key), value): (&(Table, Vec<u8>), &Value)| (key.clone(), value.clone());
+        let row = |((_, key), value): (&Place, &Value)| (key.clone(), value.clone());
         Ok(match direction {
             Direction::Ascending => range.map(row).take(limit).collect(),
             Direction::Descending => range.rev().map(row).take(limit).collect(),

@@ -33,6 +33,11 @@ macro_rules! tables {
         impl Table {
             /// Every table.
             pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The number by which a store on disk knows the table.
+            pub fn number(self) -> u8 {
+                self as u8
+            }
         }
     };
 }
@@ -110,6 +115,9 @@ impl std::error::Error for StoreError {}
 /// A value of a row: secret, wiped when dropped.
 pub type Value = Zeroizing<Vec<u8>>;
 
+/// Where a row stands: its table and its key.
+type Place = (Table, Vec<u8>);
+
 /// A row: its key and its value.
 pub type Row = (Vec<u8>, Value);
 
@@ -156,7 +164,7 @@ pub trait Store: StoreView {
 /// The writes of one step: a value to put, or none to delete.
 #[derive(Default)]
 pub struct Batch {
-    writes: BTreeMap<(Table, Vec<u8>), Option<Value>>,
+    writes: BTreeMap<Place, Option<Value>>,
 }
 
 impl Batch {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use zeroize::Zeroizing;
 
-use super::{Batch, Direction, Row, StoreError, StoreView, Table, Value, prefix_end};
+use super::{Batch, Direction, Place, Row, StoreError, StoreView, Table, Value, prefix_end};
 
 /// Batches that were handed to the driver and are not yet known to be durable, oldest first.
 #[derive(Default)]
@@ -29,7 +29,8 @@ pub struct Tx<'s> {
     store: &'s dyn StoreView,
     overlay: &'s Overlay,
     batch: Batch,
-    undo: Vec<((Table, Vec<u8>), Option<Option<Value>>)>,
+    /// What each write replaced in the batch, oldest first.
+    undo: Vec<(Place, Option<Option<Value>>)>,
 }
 
 /// A point of a step to which its writes can be taken back.
@@ -147,5 +148,158 @@ impl<'s> Tx<'s> {
         let row = (table, key.to_vec());
         let before = self.batch.writes.insert(row.clone(), value);
         self.undo.push((row, before));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "the memory store does not fail")]
+
+    use super::super::{MemoryStore, Store};
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    type Model = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
+
+    /// What happens to a client's rows.
+    #[derive(Clone, Debug)]
+    enum Act {
+        Put(Table, Vec<u8>, u8),
+        Delete(Table, Vec<u8>),
+        Mark,
+        Undo,
+        /// The step ends; its batch is on its way.
+        End,
+        /// The step is dropped.
+        Drop,
+        /// The driver joins that many batches, at most, in one commit.
+        Commit(usize),
+        Scan(Table, Vec<u8>, Vec<u8>, bool, usize),
+    }
+
+    fn arb_acts() -> impl Strategy<Value = Vec<Act>> {
+        let table = || prop_oneof![Just(Table::Meta), Just(Table::Seen)];
+        let key = || vec(prop_oneof![Just(0_u8), Just(1), Just(0xff)], 0..4);
+        let act = prop_oneof![
+            8 => (table(), key(), any::<u8>()).prop_map(|(table, key, value)| Act::Put(table, key, value)),
+            4 => (table(), key()).prop_map(|(table, key)| Act::Delete(table, key)),
+            2 => Just(Act::Mark),
+            2 => Just(Act::Undo),
+            2 => Just(Act::End),
+            1 => Just(Act::Drop),
+            2 => (1..4_usize).prop_map(Act::Commit),
+            8 => (table(), key(), key(), any::<bool>(), 0..6_usize)
+                .prop_map(|(table, from, to, up, limit)| Act::Scan(table, from, to, up, limit)),
+        ];
+        vec(act, 1..80)
+    }
+
+    /// One step: its acts up to the one that ends it. Returns that one and the batch.
+    fn step(tx: Tx<'_>, model: &mut Model, acts: &mut impl Iterator<Item = Act>) -> (Option<Act>, Batch) {
+        let mut tx = tx;
+        let mut mark = (tx.mark(), model.clone());
+        for act in acts {
+            match act {
+                Act::Put(table, key, value) => {
+                    tx.put(table, &key, [value]);
+                    model.insert((table, key), vec![value]);
+                }
+                Act::Delete(table, key) => {
+                    tx.delete(table, &key);
+                    model.remove(&(table, key));
+                }
+                Act::Mark => mark = (tx.mark(), model.clone()),
+                Act::Undo => {
+                    tx.undo_to(mark.0);
+                    *model = mark.1.clone();
+                }
+                Act::Scan(table, from, to, up, limit) => {
+                    assert_eq!(tx.get(table, &from).unwrap().as_deref(), model.get(&(table, from.clone())));
+                    let direction = if up { Direction::Ascending } else { Direction::Descending };
+                    let within = |key: &[u8]| from.as_slice() <= key && key < to.as_slice();
+                    let rows = tx.scan(table, &from, &to, direction, limit).unwrap();
+                    assert_eq!(plain(rows), expected(model, table, within, up, limit));
+                    let rows = tx.scan_prefix(table, &from, direction, limit).unwrap();
+                    assert_eq!(plain(rows), expected(model, table, |key| key.starts_with(&from), up, limit));
+                }
+                Act::End | Act::Drop | Act::Commit(_) => return (Some(act), tx.into_batch()),
+            }
+        }
+        (None, tx.into_batch())
+    }
+
+    fn plain(rows: Vec<Row>) -> Vec<(Vec<u8>, Vec<u8>)> {
+        rows.into_iter().map(|(key, value)| (key, value.to_vec())).collect()
+    }
+
+    fn expected(
+        model: &Model,
+        table: Table,
+        within: impl Fn(&[u8]) -> bool,
+        up: bool,
+        limit: usize,
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let rows = model.iter().filter(|((of, key), _)| *of == table && within(key));
+        let mut rows: Vec<_> = rows.map(|((_, key), value)| (key.clone(), value.clone())).collect();
+        if !up {
+            rows.reverse();
+        }
+        rows.truncate(limit);
+        rows
+    }
+
+    proptest! {
+        #[test]
+        fn a_step_sees_a_sorted_map_whatever_is_durable_yet(acts in arb_acts()) {
+            let store = MemoryStore::new();
+            let mut overlay = Overlay::default();
+            let mut model = Model::new();
+            let mut acts = acts.into_iter();
+            loop {
+                let before = model.clone();
+                let (end, batch) = step(Tx::new(&store, &overlay), &mut model, &mut acts);
+                match end {
+                    Some(Act::Drop) => model = before,
+                    _ => overlay.push(batch),
+                }
+                if let Some(Act::Commit(count)) = end {
+                    let mut joined = Batch::default();
+                    let count = count.min(overlay.batches.len());
+                    for batch in overlay.batches.drain(..count) {
+                        joined.merge(batch);
+                    }
+                    store.commit(&joined).unwrap();
+                }
+                if end.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_durable_batch_leaves_the_overlay_oldest_first() {
+        let store = MemoryStore::new();
+        let mut overlay = Overlay::default();
+        for value in [1_u8, 2] {
+            let mut tx = Tx::new(&store, &overlay);
+            tx.put(Table::Meta, b"k", [value]);
+            let batch = tx.into_batch();
+            overlay.push(batch);
+        }
+        overlay.pop();
+        assert_eq!(Tx::new(&store, &overlay).get(Table::Meta, b"k").unwrap().as_deref(), Some(&vec![2]));
+        overlay.pop();
+        assert_eq!(Tx::new(&store, &overlay).get(Table::Meta, b"k").unwrap(), None);
+    }
+
+    #[test]
+    fn a_batch_shows_no_value_in_debug() {
+        let (store, overlay) = (MemoryStore::new(), Overlay::default());
+        let mut tx = Tx::new(&store, &overlay);
+        tx.put(Table::Sessions, b"\xabkey", b"\xabsecret".to_vec());
+        assert_eq!(format!("{:?}", tx.into_batch()), "Batch(1 rows)");
+        assert_eq!(format!("{store:?}"), "MemoryStore(0 rows)");
     }
 }
