@@ -65,3 +65,6 @@ pub fn open_random(key: &Secret32, aad: &[u8], sealed: &[u8]) -> Result<SecretBy
         .map(Zeroizing::new)
         .map_err(|_| DoesNotOpen)
 }
+
+#[cfg(test)]
+mod tests;

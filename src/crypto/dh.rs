@@ -151,3 +151,6 @@ impl fmt::Debug for DhPublic {
         f.write_str(")")
     }
 }
+
+#[cfg(test)]
+mod tests;

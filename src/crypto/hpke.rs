@@ -140,3 +140,6 @@ impl fmt::Debug for SealPublic {
         write!(f, "SealPublic({:02x}{:02x}{:02x}{:02x}…)", self.0[0], self.0[1], self.0[2], self.0[3])
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,3 +27,6 @@ pub fn derive_many<const N: usize>(salt: &[u8; 32], ikm: &[u8], label: Label, fi
 fn expand(salt: &[u8], ikm: &[u8], info: &[u8], okm: &mut [u8]) {
     Hkdf::<Sha256>::new(Some(salt), ikm).expand(info, okm).expect("the length is at most 255 blocks");
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,3 +73,6 @@ labels! {
     /// The secret of a log's generation, from the exporter of an MLS epoch.
     GENERATION = "generation";
 }
+
+#[cfg(test)]
+mod tests;

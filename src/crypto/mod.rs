@@ -26,3 +26,6 @@ pub(crate) fn random_array<const N: usize>(rng: &mut dyn CryptoRng) -> [u8; N] {
     rng.fill_bytes(&mut bytes);
     bytes
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -69,5 +69,16 @@ impl fmt::Debug for SigningKey {
 /// # Errors
 /// [`BadSignature`].
 pub fn verify(key: &VerifyKey, label: Label, fields: &[&[u8]], signature: &Signature) -> Result<(), BadSignature> {
-    if gate::verify(key, &transcript(label, fields), signature) { Ok(()) } else { Err(BadSignature) }
+    verify_transcript(key, &transcript(label, fields), signature)
 }
+
+/// Verifies a signature over bytes that begin with a label already: what [`SigningKey::sign_transcript`] signed.
+///
+/// # Errors
+/// [`BadSignature`].
+pub fn verify_transcript(key: &VerifyKey, transcript: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+    if gate::verify(key, transcript, signature) { Ok(()) } else { Err(BadSignature) }
+}
+
+#[cfg(test)]
+mod tests;
