@@ -184,13 +184,13 @@ impl FromStr for Invitation {
 }
 
 /// Catches typing errors; it authenticates nothing.
-fn checksum(payload: &[u8]) -> [u8; CHECKSUM_LEN] {
+pub(super) fn checksum(payload: &[u8]) -> [u8; CHECKSUM_LEN] {
     let [a, b, c, d, ..] = label::hash(label::INVITATION, &[payload]);
     [a, b, c, d]
 }
 
 /// RFC 4648 base32 in lower case, without padding.
-fn base32() -> Encoding {
+pub(super) fn base32() -> Encoding {
     let mut specification = Specification::new();
     specification.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
     specification.encoding().expect("32 distinct symbols make an encoding")

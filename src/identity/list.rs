@@ -101,7 +101,7 @@ impl DeviceList {
         Self::sign(self.account, key, (self.list_version.next(), self.hash()), devices, expires)
     }
 
-    fn sign(
+    pub(super) fn sign(
         account: AccountId,
         key: &SigningKey,
         (list_version, previous): (ListVersion, DeviceListHash),

@@ -81,3 +81,6 @@ hash_id!(
     /// Names a device: the hash of its certificate, 32 bytes, self-certifying.
     DeviceId
 );
+
+#[cfg(test)]
+mod tests;
