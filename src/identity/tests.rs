@@ -1,5 +1,7 @@
 //! Certificates, lists, pins, invitations and numbers, each also in the ways in which somebody might bend them.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod certificates;
 mod invitations;
 mod lists;

@@ -1,5 +1,7 @@
 //! What is sealed opens for its device, label, fields and associated data, and for nothing else.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 

