@@ -2,6 +2,7 @@
 
 pub mod content;
 pub mod crypto;
+pub mod dm;
 pub mod envelope;
 pub mod group;
 pub mod identity;
