@@ -1,8 +1,11 @@
 //! End-to-end encrypted messaging.
 
+// Tests inside the library share their helpers with those outside.
+#[cfg(test)]
+extern crate self as undertone;
+
 pub mod content;
 pub mod crypto;
-pub mod dm;
 pub mod envelope;
 pub mod group;
 pub mod identity;

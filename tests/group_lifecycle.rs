@@ -11,6 +11,7 @@ use undertone::limits::{GROUP_ADDS_MAX, KEY_PACKAGE_GRACE, KEY_PACKAGE_VALIDITY}
 use undertone::store::Table;
 use undertone_wire::id::Generation;
 
+// spec GRP-02
 #[test]
 fn members_come_talk_and_go_and_the_roster_is_equal() {
     let mut peers = group_of(&["ann", "ben", "cem", "dot"]);
@@ -126,6 +127,24 @@ fn a_new_member_opens_nothing_earlier() {
     for message in earlier.iter().chain([&prepared.commit]) {
         assert!(matches!(cem.process(message), Err(GroupError::WrongEpoch { .. })));
     }
+}
+
+// spec GRP-41: equal for those who agree, another for every epoch and every fork
+#[test]
+fn the_evidence_of_an_epoch_tells_forks_apart() {
+    let mut peers = group_of(&["ann", "ben", "cem"]);
+    let before = peers[0].evidence();
+    let mut fork = [peers[0].copy(), peers[1].copy()];
+    let prepared = peers[0].step(|tx, us, rng| group::update(tx, us, LOG, AAD, rng)).unwrap();
+    commit_everywhere(&mut peers, 0, &prepared);
+    assert_alike(&mut peers);
+    let prepared = fork[1].step(|tx, us, rng| group::update(tx, us, LOG, AAD, rng)).unwrap();
+    commit_everywhere(&mut fork, 1, &prepared);
+    assert_alike(&mut fork);
+    let [ours, theirs] = [peers[0].evidence(), fork[0].evidence()];
+    assert!(ours != theirs && ours != before && theirs != before);
+    let epoch = |peer: &mut Peer| peer.step(|tx, _, _| group::epoch(tx, LOG)).unwrap().as_u64();
+    assert_eq!((epoch(&mut peers[0]), epoch(&mut fork[0])), (2, 2));
 }
 
 // A-GR-03
@@ -310,7 +329,7 @@ fn messages_out_of_order_and_after_a_gap_are_opened() {
     assert!(peers[1].opens(&messages[0]).is_none(), "the window has an end");
 }
 
-// A-GR-13
+// spec GRP-07, A-GR-13
 #[test]
 fn a_one_time_key_package_is_used_once_and_the_last_resort_again() {
     let mut peers = group_of(&["ann", "ben"]);
@@ -359,6 +378,7 @@ fn a_key_package_is_used_within_its_validity_only() {
     }
 }
 
+// spec GRP-07
 #[test]
 fn key_packages_that_expired_long_ago_are_forgotten() {
     let mut ben = Peer::new("ben", 2);
@@ -451,6 +471,7 @@ fn a_member_prepares_nothing_that_its_role_forbids() {
     assert_eq!(peers[0].remove(dot.account()).unwrap_err(), GroupError::NoTarget);
 }
 
+// spec GRP-34
 #[test]
 fn every_new_device_gets_a_welcome_with_its_own_secrets_only() {
     let mut ann = Peer::new("ann", 1);

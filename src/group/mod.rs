@@ -21,6 +21,8 @@ mod message;
 mod policy;
 mod provider;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod welcome;
 
 pub use commit::{

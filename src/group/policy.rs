@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use tls_codec::{DeserializeBytes as _, Serialize as _, TlsDeserializeBytes, TlsSerialize, TlsSize};
-use undertone_wire::VLBytes;
 
 use crate::identity::{AccountId, DeviceId};
 use crate::limits::{GROUP_ADDS_MAX, GROUP_DEVICES_MAX, GROUP_NAME_LEN_MAX, GROUP_ROLES_MAX};
@@ -327,7 +326,7 @@ impl Policy {
     /// The one encoding (rule GRP-10).
     pub fn encode(&self) -> Vec<u8> {
         let roles = self.roles().map(|(account, role)| RoleEntry { account, role }).collect();
-        let wire = PolicyWire { version: VERSION, name: VLBytes::new(self.name.clone().into_bytes()), roles };
+        let wire = PolicyWire { version: VERSION, name: self.name.clone().into_bytes(), roles };
         wire.tls_serialize_detached().expect("a policy is bounded far below 2^30 bytes")
     }
 
@@ -354,7 +353,7 @@ impl Policy {
         if wire.roles.len() > GROUP_ROLES_MAX {
             return Err(PolicyError::TooManyRoles);
         }
-        let name = std::str::from_utf8(wire.name.as_slice()).map_err(|_| PolicyError::Malformed)?;
+        let name = std::str::from_utf8(&wire.name).map_err(|_| PolicyError::Malformed)?;
         let roles = wire.roles.iter().map(|entry| (entry.account, entry.role)).collect();
         Self { name: String::new(), roles }.with_name(name)
     }
@@ -401,7 +400,7 @@ impl std::error::Error for Refusal {}
 #[derive(TlsSerialize, TlsDeserializeBytes, TlsSize)]
 struct PolicyWire {
     version: u8,
-    name: VLBytes,
+    name: Vec<u8>,
     roles: Vec<RoleEntry>,
 }
 
