@@ -11,7 +11,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::CONTENT_LEN_MAX;
 use super::cbor::Value;
-use super::part::{Body, Disposition, PART_DEPTH_MAX, PARTS_MAX, Part};
+use super::part::{Body, Disposition, PARTS_MAX, Part};
 use super::scanner::{CONTENT_DEPTH_MAX, ScanError};
 use crate::crypto::label::{self, hash};
 use crate::crypto::{CryptoRng, random_array};
@@ -143,8 +143,6 @@ pub enum ContentError {
     TooLong,
     /// More than 64 parts.
     TooManyParts,
-    /// Parts more than four levels deep.
-    TooDeep,
     /// A reaction that is not exactly one grapheme.
     NotOneGrapheme,
 }
@@ -156,7 +154,6 @@ impl fmt::Display for ContentError {
             Self::Field { field } => write!(f, "the field {field} is wrong"),
             Self::TooLong => write!(f, "the content is longer than {CONTENT_LEN_MAX} bytes"),
             Self::TooManyParts => write!(f, "the message has more than {PARTS_MAX} parts"),
-            Self::TooDeep => write!(f, "parts are nested more than {PART_DEPTH_MAX} deep"),
             Self::NotOneGrapheme => f.write_str("a reaction is one character"),
         }
     }
@@ -350,7 +347,7 @@ impl Content {
             expires: Expiry::from_value(&expires)?,
             in_reply_to: optional_id(&in_reply_to, "in reply to")?,
             extensions,
-            part: Part::from_value(part, PART_DEPTH_MAX, &mut { PARTS_MAX })?,
+            part: Part::from_value(part, &mut { PARTS_MAX })?,
         })
     }
 

@@ -15,9 +15,6 @@ use super::message::ContentError;
 /// Parts of one message, all levels together.
 pub(super) const PARTS_MAX: usize = 64;
 
-/// Levels of parts.
-pub(super) const PART_DEPTH_MAX: usize = 4;
-
 /// A part.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Part {
@@ -211,9 +208,8 @@ impl Part {
         Value::Array(fields)
     }
 
-    /// Reads a part; `parts_left` counts all parts of the message down.
-    pub(super) fn from_value(value: Value, depth_left: usize, parts_left: &mut usize) -> Result<Self, ContentError> {
-        let depth_left = depth_left.checked_sub(1).ok_or(ContentError::TooDeep)?;
+    /// Reads a part; `parts_left` counts all parts of the message down. The scanner has bounded their depth.
+    pub(super) fn from_value(value: Value, parts_left: &mut usize) -> Result<Self, ContentError> {
         *parts_left = parts_left.checked_sub(1).ok_or(ContentError::TooManyParts)?;
         let Value::Array(fields) = value else {
             return Err(PART);
@@ -242,7 +238,7 @@ impl Part {
                 let [Value::Unsigned(semantics), Value::Array(parts)] = exactly(rest)? else {
                     return Err(PART);
                 };
-                let parts = parts.into_iter().map(|part| Self::from_value(part, depth_left, parts_left));
+                let parts = parts.into_iter().map(|part| Self::from_value(part, parts_left));
                 Body::Multi { semantics: Semantics(semantics), parts: parts.collect::<Result<_, _>>()? }
             }
             cardinality => Body::Unknown { cardinality, fields: rest },

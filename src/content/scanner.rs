@@ -9,8 +9,7 @@ use std::fmt;
 
 use super::CONTENT_LEN_MAX;
 
-/// Nested arrays, maps and tags of a content: four levels of parts take two each, the content itself one, and the fields
-/// of an extension one more.
+/// Nested arrays, maps and tags of a message: itself, and two for each of four levels of parts.
 pub const CONTENT_DEPTH_MAX: Depth = Depth(9);
 
 /// Nested arrays, maps and tags of a typed body.

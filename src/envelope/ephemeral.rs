@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use tls_codec::{DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize};
+use tls_codec::{Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize};
 use undertone_wire::gate;
 use undertone_wire::id::{Generation, LogId, Signature, VerifyKey};
 use undertone_wire::limits::{COUNTER_MAX, EPHEMERAL_LEN_MAX};
@@ -171,25 +171,7 @@ pub fn open(
     }
     let padded = aead::open_random(key.as_secret(), &place(log, generation), payload)
         .map_err(|aead::DoesNotOpen| EphemeralError::DoesNotOpen)?;
-    let Opened { message, ephemeral } = decode(&padded).map_err(EphemeralError::Message)?;
-    let Message { spoken, signature } = message;
-    Ok(UnverifiedEphemeral { ephemeral, spoken, signature, log, generation })
-}
-
-struct Opened {
-    message: Message,
-    ephemeral: Ephemeral,
-}
-
-/// Decodes a padded plaintext.
-fn decode(padded: &[u8]) -> Result<Opened, DecodeError> {
-    let bytes = padding::unpad_from(padded)?;
-    // The smaller size is used where it fits, so that a message has one encoding.
-    let padded_len = SIZES.into_iter().find(|size| bytes.len() <= padding::room(*size));
-    require(padded_len == Some(padded.len()), "padding")?;
-    let message = Message::tls_deserialize_exact_bytes(bytes).map_err(|_| DecodeError::Malformed)?;
-    let ephemeral = Ephemeral::decode(&message.spoken)?;
-    Ok(Opened { message, ephemeral })
+    UnverifiedEphemeral::decode(log, generation, &padded).map_err(EphemeralError::Message)
 }
 
 impl Ephemeral {
@@ -207,6 +189,20 @@ impl Ephemeral {
 }
 
 impl UnverifiedEphemeral {
+    /// Decodes the padded plaintext of a payload that opened for `log` and `generation`.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(log: LogId, generation: Generation, padded: &[u8]) -> Result<Self, DecodeError> {
+        let bytes = padding::unpad_from(padded)?;
+        // The smaller size is used where it fits, so that a message has one encoding.
+        let padded_len = SIZES.into_iter().find(|size| bytes.len() <= padding::room(*size));
+        require(padded_len == Some(padded.len()), "padding")?;
+        let Message { spoken, signature } = codec::decode(bytes, SIZES[1])?;
+        let ephemeral = Ephemeral::decode(&spoken)?;
+        Ok(Self { ephemeral, spoken, signature, log, generation })
+    }
+
     /// The device that the message names: in a group its key is looked up for [`UnverifiedEphemeral::verify`].
     pub fn device(&self) -> DeviceId {
         self.ephemeral.device
