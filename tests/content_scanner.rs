@@ -48,7 +48,7 @@ fn what_rfc_8949_calls_deterministic_passes() {
 #[test]
 fn short_long_and_glued_items_are_refused() {
     for item in
-        ["", "18", "19ff", "1a000000", "1b00000000000000", "41", "5803ffff", "62c3", "81", "8201", "a1", "a101", "c0"]
+        ["", "18", "19ff", "1a000000", "1b00000000000000", "41", "5818ffff", "62c3", "81", "8201", "a1", "a101", "c0"]
     {
         refused(item, ScanError::Truncated);
     }
