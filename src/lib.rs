@@ -6,6 +6,7 @@ extern crate self as undertone;
 
 pub mod content;
 pub mod crypto;
+pub mod dm;
 pub mod envelope;
 pub mod group;
 pub mod identity;

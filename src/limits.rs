@@ -40,3 +40,56 @@ pub const GROUP_OUT_OF_ORDER_MAX: u32 = 64;
 
 /// Messages of one sender that may be missing in front of one that opens.
 pub const GROUP_FORWARD_MAX: u32 = 2_000;
+
+// dm
+
+/// Messages under one header key: its 96-bit nonces are random (rule DM-21).
+pub const DM_CHAIN_MESSAGES_MAX: u32 = 1 << 20;
+
+/// Messages that one message may pass over in a chain: bounds the work that a peer can cause.
+pub const DM_JUMP_MAX: u32 = 2_000;
+
+/// Stored seeds of skipped messages in one chain.
+pub const DM_SKIPPED_PER_CHAIN_MAX: u32 = 1_000;
+
+/// Stored seeds of skipped messages in one session: about 160 kB of rows.
+pub const DM_SKIPPED_PER_SESSION_MAX: u32 = 2_000;
+
+/// How long a skipped seed is kept, 30 days: as long as a relay keeps messages.
+pub const DM_SKIPPED_AGE_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+/// Old receiving chains whose header keys are tried: a forged message costs one small AEAD for each.
+pub const DM_OLD_CHAINS_MAX: usize = 5;
+
+/// Sessions with one peer device: one that sends, and those of crossed or repeated first contacts.
+pub const DM_SESSIONS_PER_DEVICE_MAX: usize = 9;
+
+/// Bytes of one ratchet message, its overhead included: more than a padded parcel is never carried.
+pub const DM_MESSAGE_LEN_MAX: usize = undertone_wire::limits::PARCEL_LEN_MAX;
+
+/// Bytes of one encoded handshake: 1 138 in this version.
+pub const DM_HANDSHAKE_LEN_MAX: usize = 2_048;
+
+/// Bytes of an encoded bundle body: 2 741 in this version.
+pub const DM_BUNDLE_LEN_MAX: usize = 4_096;
+
+/// Bytes of an encoded one-time item: 1 307 in this version.
+pub const DM_ITEM_LEN_MAX: usize = 2_048;
+
+/// One-time pairs made at once: the items of one `publish`.
+pub const DM_ONE_TIME_COUNT_MAX: usize = undertone_wire::limits::PUBLISH_ITEMS_MAX;
+
+/// Time after which a signed prekey is replaced, 7 days.
+pub const DM_PREKEY_ROTATION: Duration = Duration::from_secs(7 * 86_400);
+
+/// How long a bundle may be used, 30 days: its owner may be offline for so long.
+pub const DM_PREKEY_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
+
+/// How long a one-time pair may be used, 90 days: it waits at the relay until somebody takes it.
+pub const DM_ONE_TIME_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
+
+/// How long a secret outlives the use of its prekey, 30 days: a first message waits so long in an inbox.
+pub const DM_PREKEY_GRACE: Duration = Duration::from_secs(30 * 86_400);
+
+/// By how much a peer's clock may run ahead of ours, 1 day.
+pub const DM_CLOCK_SKEW: Duration = Duration::from_secs(86_400);

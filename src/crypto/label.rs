@@ -28,12 +28,16 @@ labels! {
     PREKEY = "prekey";
     /// The checksum of an invitation.
     INVITATION = "invitation";
+    /// The device's signature over the address of its inbox.
+    INBOX_ADDRESS = "inbox address";
     /// The digits of a safety number.
     SAFETY_NUMBER = "safety number";
     /// The keys that a direct handshake yields.
     DIRECT_HANDSHAKE = "direct handshake";
     /// The transcript of a direct handshake.
     DIRECT_TRANSCRIPT = "direct transcript";
+    /// The hash of an ephemeral key, remembered against replay.
+    DIRECT_REPLAY = "direct replay";
     /// A step of the root chain.
     DIRECT_ROOT = "direct root";
     /// A step of a message chain.

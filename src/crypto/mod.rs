@@ -1,7 +1,7 @@
 //! Typed keys and one wrapper for each primitive. The only place under `src/` that names dalek or RustCrypto.
 //!
 //! Invariants: a secret has its own type, is wiped when dropped, and is never cloned, compared in variable time or
-//! shown by `Debug`; every key derivation, hash and signature begins with a [label](label) and length-prefixed fields
+//! shown by `Debug`; every key derivation, hash and signature begins with a [label] and length-prefixed fields
 //! (rule ENC-03); every AEAD here has a 256-bit key and a full 16-byte tag (rule ENC-06).
 //!
 //! Leaves out what the keys mean: the layers above say so, in types of their own over [`Secret32`].

@@ -10,6 +10,7 @@
 //! nothing more is written and the relay stops: after a failed fsync no later one says anything about the lost pages.
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -43,6 +44,8 @@ pub enum StoreError {
         /// The offset of the damage, bytes.
         offset: u64,
     },
+    /// Another relay uses the data directory.
+    InUse,
     /// A row is not one that this program wrote, or was written by a newer one.
     Foreign,
 }
@@ -57,6 +60,7 @@ impl std::fmt::Display for StoreError {
                 "journal {journal}.jnl is damaged at byte {offset}, before its end: acknowledged entries may be missing; \
                  restore the data directory from a backup, or start with an empty one"
             ),
+            Self::InUse => f.write_str("another relay uses the data directory"),
             Self::Foreign => f.write_str("the store holds a row that this program did not write, or a newer one did"),
         }
     }
@@ -230,6 +234,11 @@ impl Store {
         hub: Arc<Hub>,
     ) -> Result<(Self, Committing), StoreError> {
         std::fs::create_dir_all(data)?;
+        let lock = File::create(data.join("lock"))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::InUse,
+            TryLockError::Error(error) => StoreError::Io(error),
+        })?;
         let guard = journal::guard_secret(data)?;
         let path = data.join("db");
         let scan = journal::check(&path, &guard)?;
@@ -248,6 +257,7 @@ impl Store {
             mark: mark.unwrap_or(MarkRow { commit: 0, now_ms: 0 }),
             retention,
             hub,
+            _lock: lock,
         };
         scan.compare(committer.mark.commit)?;
         let store = committer.introduce(scan.is_cut())?;
@@ -286,6 +296,8 @@ struct Committer {
     mark: MarkRow,
     retention: Retention,
     hub: Arc<Hub>,
+    /// Holds the data directory.
+    _lock: File,
 }
 
 impl Committer {

@@ -86,8 +86,16 @@ impl Peer {
         self.socket.send(Message::Binary(bytes.into())).await.unwrap();
     }
 
-    pub(crate) async fn send_message(&mut self, message: Message) {
-        self.socket.send(message).await.unwrap();
+    /// Sends anything; whether the relay is still there to take it does not matter.
+    pub(crate) async fn try_send(&mut self, message: Message) -> bool {
+        self.socket.send(message).await.is_ok()
+    }
+
+    /// Sends a request if the relay is still there.
+    pub(crate) async fn try_send_request(&mut self, body: Request) -> bool {
+        let request = RequestId::from_u64(self.sent_count);
+        self.sent_count += 1;
+        self.try_send(Message::Binary(ClientFrame { request, body }.encode().into())).await
     }
 
     /// Waits for the next reply, whatever else arrives.
@@ -118,7 +126,12 @@ impl Peer {
 
     /// Whether nothing is pushed for a while.
     pub(crate) async fn is_quiet(&mut self) -> bool {
-        self.pushed.is_empty() && timeout(Duration::from_millis(300), self.socket.next()).await.is_err()
+        self.is_quiet_for(Duration::from_millis(300)).await
+    }
+
+    /// Whether no frame is pushed for so long. Pings are answered meanwhile.
+    pub(crate) async fn is_quiet_for(&mut self, time: Duration) -> bool {
+        self.pushed.is_empty() && timeout(time, self.any_frame()).await.is_err()
     }
 
     /// Entries up to `last`, of one log, out of as many frames as it takes.
@@ -138,9 +151,12 @@ impl Peer {
 
     /// The next frame; none if the relay closed.
     pub(crate) async fn frame(&mut self) -> Option<RelayFrame> {
+        timeout(Duration::from_secs(20), self.any_frame()).await.expect("no frame in time")
+    }
+
+    async fn any_frame(&mut self) -> Option<RelayFrame> {
         loop {
-            let message = timeout(Duration::from_secs(20), self.socket.next()).await.expect("no frame in time");
-            match message? {
+            match self.socket.next().await? {
                 Ok(Message::Binary(bytes)) => return Some(RelayFrame::decode(&bytes).unwrap()),
                 Ok(Message::Close(_)) | Err(_) => return None,
                 Ok(_) => {}
