@@ -79,7 +79,7 @@ fn next_in_list(text: &str) -> &str {
 
 /// What of a file is test code: all of it below a `tests` directory, else what stands behind `#[cfg(test)]`.
 fn test_code<'t>(path: &str, source: &'t str) -> &'t str {
-    if path.split('/').any(|part| part == "tests" || part == "tests.rs") {
+    if path.split('/').any(|part| part == "tests" || part.ends_with("tests.rs")) {
         return source;
     }
     source.find("#[cfg(test)]").map_or("", |at| &source[at..])
