@@ -357,6 +357,18 @@ fn the_signed_prekey_turns_weekly_and_the_old_one_goes_after_30_more_days() {
 
 // spec DM-09
 #[test]
+fn another_knock_token_is_another_body() {
+    let bob = Person::new("Bob");
+    let publish = |knock| bob.step(|tx, us| dm::replenish(tx, us, knock, 0, bob.now, &mut rand::rng())).unwrap();
+    let other = undertone_wire::id::InboxToken::from_bytes([8; 32]);
+    let (one, two, again) = (publish(KNOCK), publish(other), publish(other));
+    assert_eq!((one.version, two.version, again.version), (1, 2, 2));
+    assert_ne!(one.body, two.body);
+    assert_eq!(two.body, again.body);
+}
+
+// spec DM-09
+#[test]
 fn a_publication_has_at_most_128_new_pairs() {
     let bob = Person::new("Bob");
     let asked = bob.step(|tx, us| dm::replenish(tx, us, KNOCK, 129, bob.now, &mut rand::rng()));

@@ -192,3 +192,32 @@ impl SecretInput {
         HandshakeKeys { root: RootKey::from_secret(root), header, next_header, pq: PqKey::from_secret(pq) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The four keys, from the secrets DH1, DH2, DH3, DH4 and SS.
+    fn keys(secrets: [u8; 5]) -> [Secret32; 4] {
+        let mut input = SecretInput::new();
+        secrets.iter().for_each(|secret| input.push(&Secret32::from_bytes([*secret; 32])));
+        let HandshakeKeys { root, header, next_header, pq } = input.derive(&SessionId([7; 32]));
+        [root.as_secret().duplicate(), header, next_header, pq.as_secret().duplicate()]
+    }
+
+    // A-DM-29 and its reverse, spec DM-13: who lacks one of the secrets has none of the keys.
+    #[test]
+    fn each_key_needs_every_secret() {
+        let known = keys([1, 2, 3, 4, 5]);
+        for lacking in 0..5 {
+            let mut secrets = [1, 2, 3, 4, 5];
+            secrets[lacking] = 0xee;
+            for (guess, key) in keys(secrets).iter().zip(&known) {
+                assert_ne!(guess, key, "without secret {lacking}");
+            }
+        }
+        let [root, header, next_header, pq] = &known;
+        let pairs = [(root, header), (root, next_header), (root, pq), (header, next_header), (header, pq)];
+        assert!(pairs.iter().all(|(one, other)| one != other));
+    }
+}

@@ -317,7 +317,7 @@ pub fn replenish(
             items.push(PairRow::create(tx, counters.take_id(), now, rng).to_item(us).encode());
         }
         let body = row.to_body(us, knock).encode();
-        counters.note_body(&body);
+        counters.note_published(Published { signed: row.dh_terms.id, knock });
         tx.put(Table::Prekeys, COUNTERS, encode(&counters));
         Ok(Publication { version: counters.version, body, items })
     })
@@ -340,14 +340,21 @@ fn row_key(kind: u8, id: PrekeyId) -> Vec<u8> {
 struct Counters {
     next_id: u64,
     version: u64,
-    body_hash: [u8; 32],
+    published: Option<Published>,
+}
+
+/// What a body is made of, besides keys that never change: another one is another body.
+#[derive(Clone, Copy, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+struct Published {
+    signed: PrekeyId,
+    knock: InboxToken,
 }
 
 impl Counters {
     fn load(tx: &Tx<'_>) -> Result<Self, DmError> {
         match tx.get(Table::Prekeys, COUNTERS)? {
             Some(row) => decode_row(&row),
-            None => Ok(Self { next_id: 1, version: 0, body_hash: [0; 32] }),
+            None => Ok(Self { next_id: 1, version: 0, published: None }),
         }
     }
 
@@ -357,10 +364,9 @@ impl Counters {
         id
     }
 
-    fn note_body(&mut self, body: &[u8]) {
-        let body_hash = hash(PREKEY, &[body]);
-        if body_hash != self.body_hash {
-            self.body_hash = body_hash;
+    fn note_published(&mut self, published: Published) {
+        if self.published != Some(published) {
+            self.published = Some(published);
             self.version += 1;
         }
     }

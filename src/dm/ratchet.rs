@@ -531,7 +531,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::crypto::Secret32;
+    use crate::crypto::{Secret32, kdf, label};
     use crate::identity::{AccountId, DeviceId};
 
     thread_local! {
@@ -651,6 +651,44 @@ mod tests {
         assert_eq!(one.open(&message).unwrap(), b"and back");
     }
 
+    // spec DM-20, spec DM-21, spec DM-22, spec DM-23, spec DM-24, spec DM-25: the chapter's formulas, step by step.
+    #[test]
+    fn a_first_message_opens_by_the_formulas_of_the_chapter() {
+        let prekey = DhSecret::random(&mut rand::rng());
+        let initiator = Ratchet::initiator(keys(), prekey.public());
+        let (_, message) = initiator.seal(&context(ONE, TWO), b"by hand", &mut rand::rng()).unwrap();
+        let (random, sealed_header, sealed_payload) = (&message[..16], &message[16..74], &message[74..]);
+        let (version, session): (&[u8], &[u8]) = (&[1], &[9; 32]);
+
+        let header_key = Secret32::from_bytes([2; 32]);
+        let aad = transcript(DIRECT_HEADER, &[version, session, random]);
+        let header = aead::open(&header_key, random[..12].try_into().unwrap(), &aad, sealed_header).unwrap();
+        assert_eq!(header.len(), 42);
+        assert_eq!(header[32..], [0; 10], "n, pn and the pq epoch begin at 0");
+        let ratchet_key = DhPublic::from_bytes(header[..32].try_into().unwrap());
+
+        let shared = prekey.agree(&ratchet_key).unwrap();
+        let [_, chain, _] = kdf::derive_many(&[1; 32], shared.expose(), label::DIRECT_ROOT, &[]);
+        let [_, seed] = kdf::derive_many(&[0; 32], chain.expose(), label::DIRECT_CHAIN, &[]);
+        let [key] = kdf::derive_many(&[4; 32], seed.expose(), label::DIRECT_MESSAGE, &[random, &[0, 0]]);
+        let (one, two) = ((&[1; 32], &[101; 32]), (&[2; 32], &[102; 32]));
+        let aad = transcript(DIRECT_AAD, &[version, session, one.0, one.1, two.0, two.1, &message[..74], b"ad"]);
+        assert_eq!(aead::open(&key, &[0; 12], &aad, sealed_payload).unwrap().as_slice(), b"by hand");
+    }
+
+    // A-DM-29 and its reverse, spec DM-24: the seed (all of it from DH) or the pq key alone is not enough.
+    #[test]
+    fn a_message_key_needs_the_seed_and_the_pq_key() {
+        let key = |seed: u8, pq: u8, epoch: u16| {
+            let (seed, pq) = (Secret32::from_bytes([seed; 32]), Secret32::from_bytes([pq; 32]));
+            MessageSeed::from_secret(seed).into_message_key(&PqKey::from_secret(pq), epoch, &[5; 16])
+        };
+        assert_eq!(key(1, 2, 0), key(1, 2, 0));
+        assert_ne!(key(1, 2, 0), key(1, 3, 0), "the seed known, the pq key not");
+        assert_ne!(key(1, 2, 0), key(4, 2, 0), "the pq key known, the seed not");
+        assert_ne!(key(1, 2, 0), key(1, 2, 1));
+    }
+
     // A-DM-19, spec DM-31
     #[test]
     fn a_forged_message_costs_one_small_aead_for_each_live_header_key_and_nothing_else() {
@@ -669,7 +707,7 @@ mod tests {
         assert_eq!(two.copy().tls_serialize_detached().unwrap(), before);
     }
 
-    // A-DM-18, spec DM-30
+    // A-DM-12, A-DM-18, spec DM-26, spec DM-30
     #[test]
     fn counters_that_no_honest_sender_reaches_are_refused_before_anything_is_derived() {
         let refused = |change: fn(&mut Header), expected: DmError| {
