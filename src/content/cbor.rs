@@ -1,4 +1,4 @@
-//! Deterministic CBOR as a tree: what the [scanner](super::scanner) lets pass, and nothing else, so that a value has one
+//! Deterministic CBOR as a tree: what the [`scanner`] lets pass, and nothing else, so that a value has one
 //! encoding and `decode`, then `encode`, gives the same bytes.
 //!
 //! A tree of our own, because general ones turn some values into others (bignum tags into integers) on the way.
