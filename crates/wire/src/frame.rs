@@ -21,7 +21,7 @@ use crate::id::{
 use crate::label;
 use crate::limits::{
     APPEND_ENTRIES_MAX, APPEND_LEN_MAX, COUNTER_MAX, EPHEMERAL_LEN_MAX, FRAME_LEN_MAX, INBOX_TOKENS_MAX, ITEM_LEN_MAX,
-    PAYLOAD_LEN_MAX, PROOFS_MAX, PUBLISH_ITEMS_MAX, SLOT_BODY_LEN_MAX,
+    PAYLOAD_LEN_MAX, PROOFS_MAX, PUBLISH_ITEMS_MAX, READ_ENTRIES_MAX, SLOT_BODY_LEN_MAX,
 };
 use crate::refusal::Refusal;
 
@@ -580,9 +580,8 @@ impl RelayFrame {
 
     fn is_bounded(&self) -> bool {
         match self {
-            Self::Entries { entries, .. } | Self::Reply { reply: Reply::Page { entries }, .. } => {
-                entries.iter().all(Entry::is_bounded)
-            }
+            Self::Entries { entries, .. } => !entries.is_empty() && is_page(entries),
+            Self::Reply { reply: Reply::Page { entries }, .. } => is_page(entries),
             Self::Reply { reply: Reply::Taken(taken), .. } => {
                 taken.body.as_slice().len() <= SLOT_BODY_LEN_MAX
                     && taken.item.as_ref().is_none_or(|item| item.as_slice().len() <= ITEM_LEN_MAX)
@@ -658,6 +657,11 @@ impl Append {
             && others.iter().all(|entry| entry.turn.is_none())
             && payload_len(last) > 0
     }
+}
+
+/// Whether so many entries, each within its bounds, may stand in one frame.
+fn is_page(entries: &[Entry]) -> bool {
+    entries.len() <= READ_ENTRIES_MAX && entries.iter().all(Entry::is_bounded)
 }
 
 /// Whether two counters stay below the point past which counting on could overflow.
