@@ -82,7 +82,7 @@ async fn a_gate_opens_nothing_behind_the_entry_that_ends_it() {
     relay.stop().await;
 }
 
-// spec RELAY-14, RELAY-52
+// spec RELAY-52
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parked_subscription_goes_on_once_the_new_generation_is_proven() {
     let data = tempdir().unwrap();
@@ -175,4 +175,35 @@ async fn ephemeral_payloads_reach_present_readers_of_the_generation_only() {
     assert!(entries.is_empty(), "nothing is stored");
     tokio::time::sleep(Duration::from_millis(50)).await;
     relay.stop().await;
+}
+
+// spec RELAY-14, RELAY-25
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_walked_on_learns_whether_an_old_append_arrived() {
+    let data = tempdir().unwrap();
+    let relay = Running::start(data.path()).await;
+    let room = Room::new(1);
+    turned_log(&relay.url, &room).await;
+    let mut peer = Peer::connect(&relay.url).await;
+    assert_eq!(peer.append(&room, 0, entries(0..2)).await, Reply::Refused(Refusal::NotProven));
+    peer.enter(&room, 1).await;
+
+    let known = places(peer.append(&room, 0, entries(0..2)).await);
+    assert_eq!(known.iter().map(|place| place.seq.as_u64()).collect::<Vec<_>>(), [1, 2]);
+    let stale = Refusal::Stale { generation: Generation::from_u64(1), turned_at: Seq::from_u64(3) };
+    assert_eq!(peer.append(&room, 0, entries(1..3)).await, places_of(&[1, 2], &[1, 2]));
+    assert_eq!(peer.append(&room, 0, entries(8..9)).await, Reply::Refused(stale));
+    assert_eq!(peer.append(&room, 2, entries(8..9)).await, Reply::Refused(Refusal::NotProven));
+    relay.stop().await;
+}
+
+/// The reply to an Append whose entries, by number of their payload, are there already.
+fn places_of(payloads: &[u64], at: &[u64]) -> Reply {
+    let place = |(payload, at): (&u64, &u64)| Place {
+        seq: Seq::from_u64(at + 1),
+        generation: Generation::FIRST,
+        payload: PayloadHash::of(format!("payload {payload}").as_bytes()),
+        duplicate: Presence::Duplicate,
+    };
+    Reply::Appended { places: payloads.iter().zip(at).map(place).collect() }
 }

@@ -146,8 +146,8 @@ fn requests_have_the_bytes_of_the_chapter() {
     let (slot, take) = (SlotId::from_bytes([10; 32]), TakeId::from_bytes([11; 16]));
     let token = InboxToken::from_bytes([12; 32]);
     let body: &[u8] = &[13; 64];
-    let (l, k, s, e, g): (&[u8], &[u8], &[u8], &[u8], &[u8]) =
-        (&[3; 32], &[6; 32], &[7; 64], &[8; 16], &[0, 0, 0, 0, 0, 0, 1, 2]);
+    let (l, k, s): (&[u8], &[u8], &[u8]) = (&[3; 32], &[6; 32], &[7; 64]);
+    let (e, g): (&[u8], &[u8]) = (&[8; 16], &[0, 0, 0, 0, 0, 0, 1, 2]);
     let gate: &[u8] = &join(&[&[4; 32], &[5; 32]]);
     let maps: Vec<(Request, Vec<u8>)> = vec![
         (Request::Create(Create { log: log(), control: key, gate: GATE }), join(&[&[1], l, k, gate])),
@@ -212,7 +212,7 @@ fn frames_of_the_relay_have_the_bytes_of_the_chapter() {
     let stub =
         Entry { turn: Some(GATE), content: EntryContent::Stub(PayloadHash::from_bytes([7; 32])), ..entry.clone() };
     let entries: &[u8] = &join(&[
-        &[0x40, 186],
+        &[0x40, 184],
         n,
         g,
         &[4],
