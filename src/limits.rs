@@ -93,3 +93,37 @@ pub const DM_PREKEY_GRACE: Duration = Duration::from_secs(30 * 86_400);
 
 /// By how much a peer's clock may run ahead of ours, 1 day.
 pub const DM_CLOCK_SKEW: Duration = Duration::from_secs(86_400);
+// engine
+
+/// The first delay before a retry, drawn from zero to this, milliseconds.
+pub const BACKOFF_FIRST_MS: u64 = 250;
+
+/// The longest delay before a retry, milliseconds.
+pub const BACKOFF_MAX_MS: u64 = 30_000;
+
+/// How long a delivery receipt waits for an envelope that carries it.
+pub const RECEIPT_DELAY: Duration = Duration::from_millis(150);
+
+/// How long a member waits at most before it commits the proposal of another, milliseconds: one of them will be first.
+pub const COMMIT_JITTER_MS: u64 = 2_000;
+
+/// The age at which the log of a direct conversation is turned.
+pub const TURN_AGE: Duration = Duration::from_secs(30 * 86_400);
+
+/// How long a repeated typing signal is not sent.
+pub const TYPING_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Heads that are remembered of each log, to compare with the evidence of others.
+pub const HEADS_MAX: u64 = 256;
+
+/// Entries of one log that are kept though they could not be read.
+pub const UNDECRYPTABLE_MAX: usize = 64;
+
+/// Unsuccessful lookups of an account before the app is told; the client goes on trying.
+pub const LOOKUP_ATTEMPTS_UNTOLD: u32 = 3;
+
+/// One-time keys that a device keeps at its relay, of each kind.
+pub const ITEMS_STOCK: usize = 100;
+
+/// One-time keys of a kind at which new ones are made.
+pub const ITEMS_LOW: usize = 50;

@@ -6,13 +6,15 @@
 
 use std::fmt;
 
-use undertone_wire::id::LogId;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::CONTENT_LEN_MAX;
 use super::cbor::Value;
 use super::part::{Body, Disposition, PARTS_MAX, Part};
 use super::scanner::{CONTENT_DEPTH_MAX, ScanError};
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
+
+use crate::conversation::ConversationId;
 use crate::crypto::label::{self, hash};
 use crate::crypto::{CryptoRng, random_array};
 use crate::identity::AccountId;
@@ -59,13 +61,13 @@ impl Salt {
 }
 
 /// Names a message: 32 bytes, the hash of its received bytes, its conversation and its sender.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct MessageId([u8; 32]);
 
 impl MessageId {
     /// The id of a message. `received` are the bytes of the frame's body as they came, never re-encoded.
-    pub fn of(log: LogId, sender: &AccountId, received: &[u8]) -> Self {
-        Self(hash(label::MESSAGE_ID, &[log.as_bytes(), sender.as_bytes(), received]))
+    pub fn of(conversation: &ConversationId, sender: &AccountId, received: &[u8]) -> Self {
+        Self(hash(label::MESSAGE_ID, &[conversation.as_bytes(), sender.as_bytes(), received]))
     }
 
     /// Takes the bytes.

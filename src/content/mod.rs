@@ -9,6 +9,7 @@
 pub mod cbor;
 pub mod message;
 mod part;
+mod profile;
 pub mod scanner;
 pub mod status;
 pub mod typing;
@@ -16,6 +17,7 @@ pub mod typing;
 pub use cbor::Value;
 pub use message::{Content, ContentError, Expiry, Intent, MessageId, Salt, TopicId};
 pub use part::{Body, Disposition, External, Part, Semantics};
+pub use profile::Profile;
 pub use scanner::{ScanError, scan};
 pub use status::{MessageStatus, Status, StatusList};
 pub use typing::{TYPING_TTL, Typing, TypingCounter, TypingState};

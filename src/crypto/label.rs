@@ -72,6 +72,8 @@ labels! {
     INBOX_SENDER = "inbox sender";
     /// The hash of an epoch authenticator, as evidence.
     EPOCH_EVIDENCE = "epoch evidence";
+    /// The id of a direct conversation.
+    CONVERSATION_ID = "conversation id";
     /// The id of a message, over its received bytes.
     MESSAGE_ID = "message id";
     /// The secret of a log's generation, from the exporter of an MLS epoch.

@@ -21,7 +21,7 @@ use super::extension::Extensions;
 use super::inbox::BODY_LEN_MAX;
 use super::keys::direct_log_id;
 use crate::crypto::{Secret32, SecretBytes};
-use crate::identity::{DEVICE_LIST_LEN_MAX, DisplayName, RelayUrl};
+use crate::identity::{AccountId, DEVICE_LIST_LEN_MAX, DisplayName, RelayUrl};
 
 /// The version of introductions and Welcome notes, their first byte.
 pub const VERSION: u8 = 1;
@@ -45,6 +45,19 @@ pub struct Introduction {
     pub extensions: Extensions,
 }
 
+/// What an account is called, said by another.
+#[derive(Clone, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub struct NameHint {
+    /// The account.
+    pub account: AccountId,
+    /// Its name.
+    #[tls_codec(with = "name")]
+    pub name: DisplayName,
+}
+
+/// Names in one note.
+pub const NAMES_MAX: usize = 64;
+
 /// What a new member needs beside the MLS Welcome.
 #[derive(Clone, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct WelcomeNote {
@@ -57,12 +70,8 @@ pub struct WelcomeNote {
     /// The MLS Welcome.
     #[tls_codec(with = "opaque")]
     pub welcome: Vec<u8>,
-    /// What the inviter calls the group; a hint until the group context says more.
-    #[tls_codec(with = "name")]
-    pub group_name: DisplayName,
-    /// Where the log is.
-    #[tls_codec(with = "relay_url")]
-    pub relay_url: RelayUrl,
+    /// What the inviter calls the members, each a hint until the member says it itself; at most [`NAMES_MAX`].
+    pub names: Vec<NameHint>,
     /// Room for later versions; no critical type is defined yet.
     pub extensions: Extensions,
 }

@@ -72,6 +72,8 @@ impl FrameKind {
     pub const CONTROL: Self = Self(12);
     /// K13: group policy, which travels in the group context and never in a frame.
     pub const GROUP_POLICY: Self = Self(13);
+    /// What a device's account calls itself ([`Profile`](crate::content::Profile)).
+    pub const PROFILE: Self = Self(14);
     /// The first kind that belongs to apps.
     pub const APP_FIRST: Self = Self(0x4000);
 

@@ -14,6 +14,7 @@
 //!
 //! Leaves out the ratchet and MLS themselves (`dm`, `group`), what a frame says (`content`), and where anything is kept.
 
+pub mod address;
 pub(crate) mod codec;
 pub mod direct;
 #[expect(clippy::module_inception, reason = "the layer is named after its one central noun")]

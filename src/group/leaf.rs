@@ -17,7 +17,7 @@ use openmls::treesync::LeafNodeSource;
 
 use super::policy::{LeafOwner, Policy, Refusal};
 use super::provider::SUITE;
-use crate::identity::{Capability, Credential, LocalIdentity};
+use crate::identity::{Capability, Credential, Device, LocalIdentity};
 
 /// The group-context extension that holds the [`Policy`] (private use, RFC 9420 §17.3).
 pub(super) const POLICY_EXTENSION: u16 = 0xf1d0;
@@ -80,6 +80,11 @@ pub(super) fn check(leaf: &LeafNode) -> Result<LeafOwner, Refusal> {
         && leaf.extensions().iter().next().is_none()
         && are_sufficient(leaf.capabilities());
     if is_in_order { Ok(LeafOwner { account: device.account(), device: device.id() }) } else { Err(Refusal::BadLeaf) }
+}
+
+/// The certificates in a credential whose leaf is in the group: they were verified when it came.
+pub(super) fn device(credential: &MlsCredential) -> Result<Device, Refusal> {
+    decode(credential)?.verify(None).map_err(|_| Refusal::BadLeaf)
 }
 
 fn decode(credential: &MlsCredential) -> Result<Credential, Refusal> {

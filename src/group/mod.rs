@@ -47,7 +47,7 @@ use zeroize::Zeroizing;
 use self::provider::Provider;
 use crate::crypto::label::{self, hash};
 use crate::crypto::{CryptoRng, Secret32};
-use crate::identity::{AccountId, DeviceId};
+use crate::identity::{AccountId, Device, DeviceId};
 use crate::limits::{GROUP_FORWARD_MAX, GROUP_OUT_OF_ORDER_MAX};
 use crate::store::Tx;
 
@@ -208,6 +208,17 @@ pub fn epoch(tx: &mut Tx<'_>, log: LogId) -> Result<Epoch, GroupError> {
 /// [`GroupError::NotAMember`], [`GroupError::Store`].
 pub fn members(tx: &mut Tx<'_>, log: LogId) -> Result<Vec<Member>, GroupError> {
     receiving(tx, |provider| roster(&load(provider, log)?))
+}
+
+/// The certificates of every device in the group, by leaf.
+///
+/// # Errors
+/// [`GroupError::NotAMember`], [`GroupError::Store`].
+pub fn devices(tx: &mut Tx<'_>, log: LogId) -> Result<Vec<Device>, GroupError> {
+    receiving(tx, |provider| {
+        let group = load(provider, log)?;
+        group.members().map(|member| Ok(leaf::device(&member.credential)?)).collect()
+    })
 }
 
 /// The settings in force.

@@ -83,6 +83,8 @@ tables! {
     OutboxIndex = 19,
     /// From a message id to its place.
     MessageIndex = 20,
+    /// The accounts we know, and the conversation with each.
+    Contacts = 21,
 }
 
 /// A read failed or a commit was not applied. The client that sees it is poisoned: drop it, and open the store again.

@@ -1,6 +1,7 @@
 //! One step's view: what is durable, over it the batches on their way, over them the writes of this step.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -9,12 +10,12 @@ use super::{Batch, Direction, Place, Row, StoreError, StoreView, Table, Value, p
 /// Batches that were handed to the driver and are not yet known to be durable, oldest first.
 #[derive(Default)]
 pub struct Overlay {
-    batches: VecDeque<Batch>,
+    batches: VecDeque<Arc<Batch>>,
 }
 
 impl Overlay {
     /// Adds the batch of the newest step.
-    pub(crate) fn push(&mut self, batch: Batch) {
+    pub(crate) fn push(&mut self, batch: Arc<Batch>) {
         self.batches.push_back(batch);
     }
 
@@ -55,7 +56,7 @@ impl<'s> Tx<'s> {
     /// [`StoreError`] of the store below.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Value>, StoreError> {
         let row = (table, key.to_vec());
-        let newest_first = std::iter::once(&self.batch).chain(self.overlay.batches.iter().rev());
+        let newest_first = std::iter::once(&self.batch).chain(self.overlay.batches.iter().rev().map(Arc::as_ref));
         for batch in newest_first {
             if let Some(write) = batch.writes.get(&row) {
                 return Ok(write.clone());
@@ -95,7 +96,7 @@ impl<'s> Tx<'s> {
             return Ok(Vec::new());
         }
         let mut writes: BTreeMap<Vec<u8>, Option<Value>> = BTreeMap::new();
-        for batch in self.overlay.batches.iter().chain(std::iter::once(&self.batch)) {
+        for batch in self.overlay.batches.iter().map(Arc::as_ref).chain(std::iter::once(&self.batch)) {
             for ((_, key), value) in batch.writes.range((table, from.to_vec())..(table, to.to_vec())) {
                 writes.insert(key.clone(), value.clone());
             }

@@ -1,0 +1,621 @@
+//! The connection: what is proven, subscribed and in flight. All of it is in memory and forgotten when the connection
+//! ends; what is to be done stands in rows, and is found there again.
+//!
+//! ```text
+//! Offline ──Connected──▶ Waiting ──Hello──▶ Online: open inbox, prove, subscribe; then intents and outbox
+//!    ▲                                         │
+//!    └──────────────Disconnected───────────────┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use undertone_wire::frame::{
+    Create, Hello, LaneToken, Lane, OpenInbox, Place, ProofResult, ProofVerdict, RelayFrame, Reply, Request, SlotKind,
+};
+use undertone_wire::gate::{Proof, Right, proof_input};
+use undertone_wire::id::{ConnectionNonce, Generation, LogId, RequestId, Seq, ServerId};
+use undertone_wire::limits::PROOFS_MAX;
+use undertone_wire::refusal::{Action, Refusal};
+
+use super::event::{Signal, Suspicion};
+use super::rows::{self, ClientRow, Creation, Intent, Kind, LogRow, OutboxRow};
+use super::step::Step;
+use crate::content::TypingState;
+use crate::conversation::ConversationId;
+use crate::crypto::sign::SigningKey;
+use crate::envelope::ephemeral::EphemeralTrack;
+use crate::error::Error;
+use crate::limits::{
+    BACKOFF_FIRST_MS, BACKOFF_MAX_MS, COMMIT_JITTER_MS, RECEIPT_DELAY, TURN_AGE,
+};
+use crate::store::{Direction, Table};
+use crate::time::UnixMs;
+
+/// What the client knows of its connection.
+#[derive(Default)]
+pub(super) struct Link {
+    is_connected: bool,
+    session: Option<Session>,
+    next_request: u64,
+    requests: BTreeMap<RequestId, Pending>,
+    /// What is known of each log on this connection.
+    pub(super) logs: BTreeMap<LogId, LogLink>,
+    /// The intents that are stored.
+    pub(super) intents: BTreeSet<u64>,
+    busy: BTreeSet<u64>,
+    retries: BTreeMap<u64, Retry>,
+    /// Conversations whose outbox may have something to send.
+    pub(super) dirty: BTreeSet<ConversationId>,
+    /// What others have sent that passes: the newest counter of each device.
+    pub(super) passing: BTreeMap<LogId, EphemeralTrack>,
+    /// When we last said that we are typing, and how often.
+    pub(super) typing: BTreeMap<ConversationId, (UnixMs, TypingState)>,
+    pub(super) session_start: Option<UnixMs>,
+    pub(super) passing_count: u64,
+}
+
+/// A connection that has said Hello.
+#[derive(Clone, Copy)]
+struct Session {
+    server: ServerId,
+    nonce: ConnectionNonce,
+    is_caught_up: bool,
+}
+
+/// What is known of a log on this connection.
+#[derive(Default)]
+pub(super) struct LogLink {
+    /// The generation for which we may append.
+    pub(super) append: Option<Generation>,
+    /// The entry up to which the log is to be read before anything is appended.
+    pub(super) target: Option<Seq>,
+    /// Whether an append is under way.
+    pub(super) is_busy: bool,
+    retry: Option<Retry>,
+    /// When a delivery receipt is due.
+    pub(super) receipt_at: Option<UnixMs>,
+    /// When a proposal of somebody else is to be committed, unless somebody is faster.
+    pub(super) commit_at: Option<UnixMs>,
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    attempts: u32,
+    at: UnixMs,
+}
+
+/// A request that awaits its reply.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// Nothing depends on the reply.
+    Unwatched,
+    Prove(Vec<(LogId, Generation, Right)>),
+    Subscribe(LogId),
+    Append { log: LogId, rows: Vec<Vec<u8>> },
+    Intent(u64),
+    Stock(SlotKind),
+}
+
+impl Link {
+    /// Registers a request.
+    pub(super) fn begin(&mut self, pending: Pending) -> RequestId {
+        self.next_request += 1;
+        let request = RequestId::from_u64(self.next_request);
+        self.requests.insert(request, pending);
+        request
+    }
+
+    /// Whether requests can be made.
+    pub(super) fn is_online(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// The next moment at which something is due by itself.
+    pub(super) fn next_timer(&self) -> Option<UnixMs> {
+        let intents = self.retries.iter().filter(|(ordinal, _)| !self.busy.contains(ordinal)).map(|(_, r)| r.at);
+        let logs = self.logs.values().flat_map(|link| {
+            [link.retry.map(|retry| retry.at), link.receipt_at, link.commit_at].into_iter().flatten()
+        });
+        if self.is_online() { intents.chain(logs).min() } else { None }
+    }
+
+    /// Whether something passing may be sent to the log now.
+    pub(super) fn may_append_passing(&self, log: &LogId, row: &LogRow) -> bool {
+        self.session.is_some() && self.logs.get(log).is_some_and(|link| link.append == Some(row.generation))
+    }
+
+    /// Whether an append to the log may begin now.
+    pub(super) fn may_append(&self, log: &LogId, row: &LogRow, now: UnixMs) -> bool {
+        self.logs.get(log).is_some_and(|link| {
+            !link.is_busy
+                && link.append == Some(row.generation)
+                && link.target.is_some_and(|target| row.seq >= target)
+                && link.retry.is_none_or(|retry| retry.at <= now)
+        })
+    }
+}
+
+/// Delays rise from a quarter second to half a minute, each drawn evenly from zero up (full jitter).
+fn backoff(attempts: u32, at_least_ms: u32, now: UnixMs, rng: &mut dyn crate::crypto::CryptoRng) -> UnixMs {
+    let ceiling_ms = BACKOFF_FIRST_MS.saturating_mul(1 << attempts.min(16)).min(BACKOFF_MAX_MS);
+    now.after(Duration::from_millis(u64::from(at_least_ms) + rng.next_u64() % (ceiling_ms + 1)))
+}
+
+impl Step<'_> {
+    pub(super) fn connected(&mut self) -> Result<(), Error> {
+        self.link.is_connected = true;
+        Ok(())
+    }
+
+    pub(super) fn disconnected(&mut self) -> Result<(), Error> {
+        let was_online = self.link.is_online();
+        self.link.is_connected = false;
+        self.link.session = None;
+        self.link.requests.clear();
+        self.link.busy.clear();
+        self.link.retries.clear();
+        for link in self.link.logs.values_mut() {
+            *link = LogLink { receipt_at: link.receipt_at, commit_at: link.commit_at, ..LogLink::default() };
+        }
+        if was_online {
+            self.signal(Signal::Offline);
+        }
+        Ok(())
+    }
+
+    /// Finds what is to be done, in the rows.
+    pub(super) fn find_work(&mut self) -> Result<(), Error> {
+        for (key, _) in self.tx.scan_prefix(Table::Intents, &[], Direction::Ascending, usize::MAX)? {
+            let ordinal = u64::from_be_bytes(key.as_slice().try_into().map_err(|_| crate::store::StoreError::Corrupt)?);
+            self.link.intents.insert(ordinal);
+        }
+        for (key, _) in self.tx.scan_prefix(Table::Conversations, &[], Direction::Ascending, usize::MAX)? {
+            let id = key.as_slice().try_into().map_err(|_| crate::store::StoreError::Corrupt)?;
+            self.link.dirty.insert(ConversationId::from_bytes(id));
+        }
+        for (log, row) in self.logs()? {
+            if row.receipt_due >= Seq::FIRST {
+                self.link.logs.entry(log).or_default().receipt_at = Some(self.now.after(RECEIPT_DELAY));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every log that we know.
+    pub(super) fn logs(&self) -> Result<Vec<(LogId, LogRow)>, Error> {
+        let rows = self.tx.scan_prefix(Table::Logs, &[], Direction::Ascending, usize::MAX)?;
+        rows.into_iter()
+            .map(|(key, value)| {
+                let log = key.as_slice().try_into().map_err(|_| crate::store::StoreError::Corrupt)?;
+                Ok((LogId::from_bytes(log), rows::decode(&value)?))
+            })
+            .collect()
+    }
+
+    /// Takes one frame of the relay.
+    pub(super) fn frame(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let frame = RelayFrame::decode(bytes).map_err(|reason| Error::BadFrame { reason })?;
+        match frame {
+            RelayFrame::Hello(hello) => self.hello(&hello),
+            _ if !self.link.is_online() => Ok(()),
+            RelayFrame::Reply { request, reply } => match self.link.requests.remove(&request) {
+                Some(pending) => self.reply(pending, reply),
+                None => Err(Error::UnaskedReply),
+            },
+            RelayFrame::Entries { log, entries } if log == self.us.inbox() => self.inbox_entries(entries),
+            RelayFrame::Entries { log, entries } => self.log_entries(log, entries),
+            RelayFrame::Ephemeral { log, generation, payload } => {
+                self.passing(log, generation, payload.as_slice())
+            }
+            // The proof of the new generation is on its way: it is made when the entry that turned is handled.
+            RelayFrame::Turned { .. } => Ok(()),
+            RelayFrame::Ended { log, reason } => self.subscription_ended(log, &reason),
+            RelayFrame::Draining { .. } => Ok(()),
+            _ => Ok(()),
+        }
+    }
+
+    fn hello(&mut self, hello: &Hello) -> Result<(), Error> {
+        if !self.link.is_connected || self.link.session.is_some() {
+            return Err(Error::UnaskedReply);
+        }
+        let client = ClientRow::load(&self.tx)?;
+        if client.server.is_some_and(|server| server != hello.server) {
+            self.signal(Signal::RelayChanged);
+            return Ok(());
+        }
+        let may_have_lost = client.incarnation.is_some_and(|incarnation| incarnation != hello.incarnation);
+        if client.server.is_none() || client.incarnation != Some(hello.incarnation) {
+            self.client(|client| {
+                client.server = Some(hello.server);
+                client.incarnation = Some(hello.incarnation);
+            })?;
+        }
+        if may_have_lost {
+            self.forget_acceptance()?;
+        }
+        self.link.session = Some(Session { server: hello.server, nonce: hello.nonce, is_caught_up: false });
+        self.signal(Signal::Online);
+        self.open_inbox(&client)?;
+        let logs = self.logs()?;
+        let ready: Vec<(LogId, LogRow)> =
+            logs.into_iter().filter(|(_, row)| row.creation == Creation::Done).collect();
+        self.prove(&ready)?;
+        for (log, row) in &ready {
+            self.subscribe(*log, row.seq.next());
+        }
+        self.ask_stock()
+    }
+
+    fn open_inbox(&mut self, client: &ClientRow) -> Result<(), Error> {
+        let Some(Session { server, nonce, .. }) = self.link.session else { return Ok(()) };
+        let key = self.us.inbox_key();
+        let tokens = vec![LaneToken { lane: Lane::Knock, token: client.knock.to_hash() }];
+        let signature = key.sign_transcript(&OpenInbox::signature_input(&nonce, &server, &tokens));
+        let owner = key.verify_key();
+        self.request(Pending::Unwatched, Request::OpenInbox(OpenInbox { owner, tokens, signature }));
+        let inbox = self.us.inbox();
+        let proof = sign_proof(self.us.inbox_key(), &nonce, &server, inbox, Generation::FIRST, Right::Read);
+        let claim = vec![(inbox, Generation::FIRST, Right::Read)];
+        self.request(Pending::Prove(claim), Request::Prove { proofs: vec![proof] });
+        self.subscribe(inbox, client.inbox_seq.next());
+        Ok(())
+    }
+
+    /// Proves both rights of each log at its present generation.
+    pub(super) fn prove(&mut self, logs: &[(LogId, LogRow)]) -> Result<(), Error> {
+        let Some(Session { server, nonce, .. }) = self.link.session else { return Ok(()) };
+        for logs in logs.chunks(PROOFS_MAX / 2) {
+            let mut proofs = Vec::with_capacity(logs.len() * 2);
+            for (log, row) in logs {
+                let keys = self.keys(log, row)?;
+                proofs.push(sign_proof(&keys.read, &nonce, &server, *log, row.generation, Right::Read));
+                proofs.push(sign_proof(&keys.append, &nonce, &server, *log, row.generation, Right::Append));
+            }
+            let claims = proofs.iter().map(|proof| (proof.log, proof.generation, proof.right)).collect();
+            self.request(Pending::Prove(claims), Request::Prove { proofs });
+        }
+        Ok(())
+    }
+
+    fn subscribe(&mut self, log: LogId, from: Seq) {
+        self.link.logs.entry(log).or_default();
+        self.request(Pending::Subscribe(log), Request::Subscribe { log, from });
+    }
+
+    /// Begins with a log that the relay has.
+    pub(super) fn enter(&mut self, log: LogId, row: &LogRow) -> Result<(), Error> {
+        if self.link.is_online() {
+            self.prove(&[(log, row.clone())])?;
+            self.subscribe(log, row.seq.next());
+        }
+        Ok(())
+    }
+
+    /// Asks again for a log, from the cursor on.
+    pub(super) fn resubscribe(&mut self, log: LogId, after: Seq) {
+        if self.link.is_online() {
+            self.subscribe(log, after.next());
+        }
+    }
+
+    fn subscription_ended(&mut self, log: LogId, reason: &Refusal) -> Result<(), Error> {
+        if log == self.us.inbox() {
+            let client = ClientRow::load(&self.tx)?;
+            self.resubscribe(log, client.inbox_seq);
+            return Ok(());
+        }
+        let Some(mut row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
+        match reason {
+            Refusal::Trimmed { first_seq, head } if *first_seq > row.seq.next() => {
+                let first_lost = row.seq.next();
+                row.seq = Seq::from_u64(first_seq.as_u64() - 1);
+                row.head = *head;
+                row.save(&mut self.tx, &log);
+                self.undecryptable_event(&row, first_lost, super::event::Reason::Expired)?;
+                self.resubscribe(log, row.seq);
+            }
+            // Our proof was late or refused: prove again, then ask again, but not at once.
+            _ => self.delay_log(log, reason),
+        }
+        Ok(())
+    }
+
+    /// Waits with a log after a refusal.
+    pub(super) fn delay_log(&mut self, log: LogId, refusal: &Refusal) {
+        let at_least_ms = match refusal.action() {
+            Action::Retry { after_ms } => after_ms,
+            _ => 0,
+        };
+        let now = self.now;
+        let link = self.link.logs.entry(log).or_default();
+        let attempts = link.retry.map_or(0, |retry| retry.attempts);
+        link.retry = Some(Retry { attempts: attempts + 1, at: backoff(attempts, at_least_ms, now, self.rng) });
+    }
+
+    fn reply(&mut self, pending: Pending, reply: Reply) -> Result<(), Error> {
+        match (pending, reply) {
+            (Pending::Prove(claims), Reply::Proven { results }) => self.proven(&claims, &results),
+            (Pending::Append { log, rows }, Reply::Appended { places }) => self.appended(log, &rows, &places),
+            (Pending::Append { log, rows }, Reply::Refused(refusal)) => self.append_refused(log, &rows, &refusal),
+            (Pending::Subscribe(log), Reply::Refused(refusal)) => self.subscription_ended(log, &refusal),
+            (Pending::Intent(ordinal), reply) => {
+                self.link.busy.remove(&ordinal);
+                self.intent_reply(ordinal, reply)
+            }
+            (Pending::Stock(kind), Reply::Published { items_left, .. }) => self.stock(kind, items_left),
+            (Pending::Subscribe(_) | Pending::Unwatched | Pending::Stock(_), _) => Ok(()),
+            (Pending::Prove(_), Reply::Refused(_)) => Ok(()),
+            (Pending::Prove(_) | Pending::Append { .. }, _) => Err(Error::UnaskedReply),
+        }
+    }
+
+    fn proven(&mut self, claims: &[(LogId, Generation, Right)], results: &[ProofResult]) -> Result<(), Error> {
+        if claims.len() != results.len() {
+            return Err(Error::UnaskedReply);
+        }
+        for ((log, generation, right), result) in claims.iter().zip(results) {
+            let link = self.link.logs.entry(*log).or_default();
+            link.target = Some(link.target.map_or(result.last, |target| target.max(result.last)));
+            if result.verdict == ProofVerdict::Granted && *right == Right::Append {
+                link.append = Some(*generation);
+                link.retry = None;
+            }
+            if let Some(row) = LogRow::load(&self.tx, log)? {
+                self.link.dirty.insert(row.conversation);
+                if result.verdict == ProofVerdict::BadSignature && *right == Right::Append {
+                    self.suspicion(&row, row.seq, Suspicion::EpochFork)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn appended(&mut self, log: LogId, keys: &[Vec<u8>], places: &[Place]) -> Result<(), Error> {
+        if keys.len() != places.len() {
+            return Err(Error::UnaskedReply);
+        }
+        let link = self.link.logs.entry(log).or_default();
+        link.is_busy = false;
+        link.retry = None;
+        for (key, place) in keys.iter().zip(places) {
+            self.accepted(key, place.seq)?;
+        }
+        let row = self.log_row(&log)?;
+        self.link.dirty.insert(row.conversation);
+        Ok(())
+    }
+
+    fn append_refused(&mut self, log: LogId, keys: &[Vec<u8>], refusal: &Refusal) -> Result<(), Error> {
+        let row = self.log_row(&log)?;
+        self.link.dirty.insert(row.conversation);
+        let link = self.link.logs.entry(log).or_default();
+        link.is_busy = false;
+        match (refusal, refusal.action()) {
+            // What was sealed stays as it is until the entries up to the turn are read.
+            (Refusal::Stale { turned_at, .. }, _) => {
+                link.target = Some(link.target.map_or(*turned_at, |target| target.max(*turned_at)));
+                link.append = None;
+                if row.seq >= *turned_at {
+                    self.prove(&[(log, row)])?;
+                }
+            }
+            (Refusal::NotProven, _) => {
+                link.append = None;
+                self.delay_log(log, refusal);
+                self.prove(&[(log, row)])?;
+            }
+            (_, Action::Retry { .. } | Action::Refresh) => self.delay_log(log, refusal),
+            (_, Action::Fatal) => {
+                for key in keys {
+                    self.give_up(key, super::event::Failure::Refused)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries an intent again later.
+    pub(super) fn delay_intent(&mut self, ordinal: u64, refusal: &Refusal) -> u32 {
+        let at_least_ms = match refusal.action() {
+            Action::Retry { after_ms } => after_ms,
+            _ => 0,
+        };
+        let attempts = self.link.retries.get(&ordinal).map_or(0, |retry| retry.attempts);
+        let at = backoff(attempts, at_least_ms, self.now, self.rng);
+        self.link.retries.insert(ordinal, Retry { attempts: attempts + 1, at });
+        attempts + 1
+    }
+
+    /// Forgets an intent that is done, or has failed for good.
+    pub(super) fn end_intent(&mut self, ordinal: u64) {
+        self.tx.delete(Table::Intents, &ordinal.to_be_bytes());
+        self.link.intents.remove(&ordinal);
+        self.link.retries.remove(&ordinal);
+    }
+
+    /// Replaces an intent by its next stage.
+    pub(super) fn advance_intent(&mut self, ordinal: u64, intent: &Intent) {
+        rows::save(&mut self.tx, Table::Intents, &ordinal.to_be_bytes(), intent);
+        self.link.retries.remove(&ordinal);
+    }
+
+    /// At the end of every step: does whatever can be done now.
+    pub(super) fn settle(&mut self) -> Result<(), Error> {
+        if !self.link.is_online() {
+            return Ok(());
+        }
+        let now = self.now;
+        let late: Vec<LogId> = self
+            .link
+            .logs
+            .iter()
+            .filter(|(_, link)| link.retry.is_some_and(|retry| retry.at <= now))
+            .map(|(log, _)| *log)
+            .collect();
+        for log in late {
+            self.retry_log(log)?;
+        }
+        let due: Vec<u64> = self
+            .link
+            .intents
+            .iter()
+            .filter(|ordinal| !self.link.busy.contains(ordinal))
+            .filter(|ordinal| self.link.retries.get(ordinal).is_none_or(|retry| retry.at <= now))
+            .copied()
+            .collect();
+        for ordinal in due {
+            self.pursue(ordinal)?;
+        }
+        while let Some(conversation) = self.link.dirty.pop_first() {
+            self.pump(&conversation)?;
+        }
+        self.notice_caught_up()
+    }
+
+    fn retry_log(&mut self, log: LogId) -> Result<(), Error> {
+        let Some(row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
+        let is_subscribed = self.link.logs.get(&log).is_some_and(|link| link.append == Some(row.generation));
+        if let Some(link) = self.link.logs.get_mut(&log)
+            && let Some(retry) = &mut link.retry
+        {
+            // Counted on until something succeeds, but no longer due.
+            retry.at = UnixMs::MAX;
+            if is_subscribed {
+                link.retry = None;
+            }
+        }
+        self.link.dirty.insert(row.conversation);
+        if is_subscribed { Ok(()) } else { self.enter(log, &row) }
+    }
+
+    /// Sends the request of an intent.
+    fn pursue(&mut self, ordinal: u64) -> Result<(), Error> {
+        let Some(intent) = rows::load::<Intent>(&self.tx, Table::Intents, &ordinal.to_be_bytes())? else {
+            self.link.intents.remove(&ordinal);
+            return Ok(());
+        };
+        let body = match intent {
+            Intent::Publish { kind, version, body, items } => self.publication(kind, version, body, items)?,
+            Intent::Create { log } => {
+                let row = self.log_row(&log)?;
+                let Some(seed) = crate::crypto::Secret32::from_slice(row.control.as_slice()) else {
+                    self.end_intent(ordinal);
+                    return Ok(());
+                };
+                let gate = self.keys(&log, &row)?.gate();
+                let control = SigningKey::from_seed(&seed).verify_key();
+                Some(Request::Create(Create { log, control, gate }))
+            }
+            Intent::Lookup { account, purpose, stage, take } => {
+                Some(self.lookup_request(&account, &purpose, &stage, take)?)
+            }
+            Intent::Deposit { inbox, token, entry, payload } => {
+                Some(Request::Deposit(undertone_wire::frame::Deposit { log: inbox, token, id: entry, payload }))
+            }
+        };
+        if let Some(body) = body {
+            self.link.busy.insert(ordinal);
+            self.request(Pending::Intent(ordinal), body);
+        }
+        Ok(())
+    }
+
+    /// What one signs that is bound to this connection.
+    pub(super) fn sign_for_connection(
+        &self,
+        key: &SigningKey,
+        input: impl FnOnce(&ConnectionNonce, &ServerId) -> Vec<u8>,
+    ) -> Option<undertone_wire::id::Signature> {
+        let session = self.link.session?;
+        Some(key.sign_transcript(&input(&session.nonce, &session.server)))
+    }
+
+    fn notice_caught_up(&mut self) -> Result<(), Error> {
+        let Some(Session { is_caught_up: false, .. }) = self.link.session else { return Ok(()) };
+        if self.link.requests.values().any(|pending| matches!(pending, Pending::Prove(_))) {
+            return Ok(());
+        }
+        let inbox_seq = ClientRow::load(&self.tx)?.inbox_seq;
+        for (log, link) in &self.link.logs {
+            let seq = match LogRow::load(&self.tx, log)? {
+                Some(row) => row.seq,
+                None => inbox_seq,
+            };
+            if link.target.is_some_and(|target| seq < target) {
+                return Ok(());
+            }
+        }
+        if let Some(session) = &mut self.link.session {
+            session.is_caught_up = true;
+        }
+        self.signal(Signal::CaughtUp);
+        Ok(())
+    }
+
+    /// What is due by the clock.
+    pub(super) fn timer(&mut self) -> Result<(), Error> {
+        let now = self.now;
+        let due = |at: Option<UnixMs>| at.is_some_and(|at| at <= now);
+        let logs: Vec<LogId> = self.link.logs.keys().copied().collect();
+        for log in logs {
+            let Some(link) = self.link.logs.get_mut(&log) else { continue };
+            let (receipt, commit) = (due(link.receipt_at), due(link.commit_at));
+            if receipt {
+                link.receipt_at = None;
+            }
+            if commit {
+                link.commit_at = None;
+            }
+            if receipt {
+                self.enqueue_receipt(log)?;
+            }
+            if commit {
+                self.enqueue_proposals(log)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A delivery receipt is owed for this log.
+    pub(super) fn owe_receipt(&mut self, log: LogId) {
+        let at = self.now.after(RECEIPT_DELAY);
+        self.link.logs.entry(log).or_default().receipt_at.get_or_insert(at);
+    }
+
+    /// A proposal of somebody else waits to be committed.
+    pub(super) fn owe_commit(&mut self, log: LogId) {
+        let at = self.now.after(Duration::from_millis(self.rng.next_u64() % COMMIT_JITTER_MS));
+        self.link.logs.entry(log).or_default().commit_at.get_or_insert(at);
+    }
+
+    /// Whether a direct log is old enough to be turned.
+    pub(super) fn is_turn_due(&self, kind: Kind, row: &LogRow) -> bool {
+        matches!(kind, Kind::Direct { .. }) && self.now.since(row.turned_ms) >= TURN_AGE
+    }
+
+    /// The relay may have lost what it accepted: everything that the log has not shown is sent again.
+    fn forget_acceptance(&mut self) -> Result<(), Error> {
+        for (key, value) in self.tx.scan_prefix(Table::Outbox, &[], Direction::Ascending, usize::MAX)? {
+            let mut row: OutboxRow = rows::decode(&value)?;
+            if row.accepted.take().is_some() {
+                rows::save(&mut self.tx, Table::Outbox, &key, &row);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sign_proof(
+    key: &SigningKey,
+    nonce: &ConnectionNonce,
+    server: &ServerId,
+    log: LogId,
+    generation: Generation,
+    right: Right,
+) -> Proof {
+    let signature = key.sign_transcript(&proof_input(nonce, server, &log, generation, right));
+    Proof { log, generation, right, signature }
+}

@@ -1,0 +1,617 @@
+//! Learning the keys of an account, first contact, and welcomes: everything that goes through the directory and the inbox.
+//!
+//! ```text
+//! add_contact ─▶ Devices ─▶ Address ─▶ Keys ─▶ handshake, log, introduction in the peer's inbox
+//! add_members ─▶ Devices ─▶ Address ─▶ Keys ─▶ commit ─(in the log)─▶ welcome in each inbox
+//! ```
+
+use undertone_wire::chain;
+use undertone_wire::frame::{Checkpoint, Entry, EntryContent, Reply, Request, SlotKind, Taken};
+use undertone_wire::id::{EntryId, Generation, LogId, Seq, SlotId, TakeId};
+use undertone_wire::refusal::{Action, Refusal};
+
+use super::event::{EventRow, Failure};
+use super::rows::{
+    self, Change, ClientRow, ContactRow, ConversationRow, Creation, Intent, Invitee, Item, Kind, LogRow, OutboxRow,
+    Phase, Purpose, SealedWelcome, Stage,
+};
+use super::step::Step;
+use crate::conversation::ConversationId;
+use crate::crypto::sign::SigningKey;
+use crate::crypto::{Secret32, random_array};
+use crate::dm::{self, BundleBody, FirstMessage, OneTimeItem};
+use crate::envelope::Extensions;
+use crate::envelope::first_contact::{Introduction, NAMES_MAX, NameHint, WelcomeNote};
+use crate::envelope::address::InboxAddress;
+use crate::envelope::inbox::{self, InboxEntry, InboxKind, InboxPlace};
+use crate::envelope::keys::{direct_control_key, direct_log_id};
+use crate::error::Error;
+use crate::group::{self, Policy, Role};
+use crate::identity::{
+    AccountId, Credential, Device, DeviceList, DisplayName, IdentityError, Invitation, RelayUrl, peers,
+};
+use crate::limits::LOOKUP_ATTEMPTS_UNTOLD;
+use crate::store::{StoreError, Table};
+
+impl Step<'_> {
+    /// Opens the direct conversation with an account, or finds the one that is there.
+    pub(super) fn add_contact(&mut self, invitation: &Invitation) -> Result<ConversationId, Error> {
+        let account = invitation.account();
+        let us = self.us.device().account();
+        if account == us {
+            return Err(Error::OwnInvitation);
+        }
+        let id = ConversationId::direct(&us, &account);
+        let known = rows::load::<ConversationRow>(&self.tx, Table::Conversations, id.as_bytes())?;
+        self.learn_contact(invitation.certificate().encode(), account, Some(invitation.name()))?;
+        if known.is_some_and(|row| row.phase != Phase::Failed) {
+            return Ok(id);
+        }
+        self.save_conversation(&id, &ConversationRow::new(Kind::Direct { peer: account }, self.now));
+        self.look_up(account, Purpose::Contact)?;
+        Ok(id)
+    }
+
+    /// Begins to learn the keys of an account.
+    fn look_up(&mut self, account: AccountId, purpose: Purpose) -> Result<(), Error> {
+        let take = TakeId::from_bytes(random_array(self.rng));
+        self.intend(&Intent::Lookup { account, purpose, stage: Stage::Devices, take }).map(|_| ())
+    }
+
+    /// Writes down an account, and what it calls itself.
+    fn learn_contact(
+        &mut self,
+        certificate: Vec<u8>,
+        account: AccountId,
+        name: Option<&DisplayName>,
+    ) -> Result<(), Error> {
+        let known = rows::load::<ContactRow>(&self.tx, Table::Contacts, account.as_bytes())?;
+        let old_name = known.as_ref().map(|known| known.name.clone());
+        let new_name = name.map(|name| name.as_str().as_bytes().to_vec().into());
+        let row = ContactRow {
+            certificate: certificate.into(),
+            name: new_name.clone().or(old_name.clone()).unwrap_or_else(|| Vec::new().into()),
+            conversation: ConversationId::direct(&self.us.device().account(), &account),
+        };
+        rows::save(&mut self.tx, Table::Contacts, account.as_bytes(), &row);
+        if new_name.is_some() && new_name != old_name {
+            self.event(EventRow::Contact { account })?;
+        }
+        Ok(())
+    }
+
+    /// Somebody that a group has shown us.
+    pub(super) fn learn_member(&mut self, device: &Device) -> Result<(), Error> {
+        if device.account() == self.us.device().account() {
+            return Ok(());
+        }
+        self.learn_contact(device.certificates().account_certificate().encode(), device.account(), None)
+    }
+
+    /// What an account calls itself, said by itself.
+    pub(super) fn learn_name(&mut self, account: AccountId, name: &DisplayName) -> Result<(), Error> {
+        let Some(known) = rows::load::<ContactRow>(&self.tx, Table::Contacts, account.as_bytes())? else {
+            return Ok(());
+        };
+        self.learn_contact(known.certificate.as_slice().to_vec(), account, Some(name))
+    }
+
+    /// The request of one stage.
+    pub(super) fn lookup_request(
+        &mut self,
+        account: &AccountId,
+        purpose: &Purpose,
+        stage: &Stage,
+        take: TakeId,
+    ) -> Result<Request, Error> {
+        let device_slot = |credential: &[u8]| -> Result<SlotId, Error> {
+            let credential = Credential::decode(credential).map_err(|_| StoreError::Corrupt)?;
+            Ok(SlotId::of_owner(credential.device_certificate().signing()))
+        };
+        let (slot, kind) = match stage {
+            Stage::Devices => {
+                let contact = self.contact(account)?;
+                let certificate = crate::identity::AccountCertificate::decode(contact.certificate.as_slice())
+                    .map_err(|_| StoreError::Corrupt)?;
+                (SlotId::of_owner(certificate.key()), SlotKind::DeviceList)
+            }
+            Stage::Address { credential } => (device_slot(credential.as_slice())?, SlotKind::InboxAddress),
+            Stage::Keys { credential, .. } => {
+                let kind = match purpose {
+                    Purpose::Contact => SlotKind::PrekeyBundle,
+                    Purpose::Member { .. } => SlotKind::KeyPackages,
+                };
+                (device_slot(credential.as_slice())?, kind)
+            }
+        };
+        Ok(Request::Take { slot, kind, take })
+    }
+
+    /// Takes the reply to the request of an intent.
+    pub(super) fn intent_reply(&mut self, ordinal: u64, reply: Reply) -> Result<(), Error> {
+        let Some(intent) = rows::load::<Intent>(&self.tx, Table::Intents, &ordinal.to_be_bytes())? else {
+            return Ok(());
+        };
+        match (intent, reply) {
+            (Intent::Lookup { account, purpose, stage, .. }, Reply::Taken(taken)) => {
+                let mark = self.mark();
+                match self.taken(ordinal, account, &purpose, &stage, &taken) {
+                    Err(Error::Identity(_) | Error::BadKeys) => {
+                        self.undo_to(mark);
+                        self.lookup_failed(ordinal, account, &purpose, Failure::BadKeys)
+                    }
+                    other => other,
+                }
+            }
+            (Intent::Lookup { account, purpose, .. }, Reply::Refused(refusal)) => {
+                if refusal.action() == Action::Fatal {
+                    return self.lookup_failed(ordinal, account, &purpose, Failure::Refused);
+                }
+                let attempts = self.delay_intent(ordinal, &refusal);
+                if refusal != Refusal::Unknown || attempts != LOOKUP_ATTEMPTS_UNTOLD {
+                    return Ok(());
+                }
+                match purpose {
+                    // The peer may not have come online since it made its account: we go on trying.
+                    Purpose::Contact => {
+                        let conversation = self.purpose_conversation(account, &purpose);
+                        let failure = Failure::NoKeys;
+                        self.event(EventRow::Failed { conversation, account: Some(account), failure })
+                    }
+                    // A group does not wait for somebody who has no keys.
+                    Purpose::Member { .. } => self.lookup_failed(ordinal, account, &purpose, Failure::NoKeys),
+                }
+            }
+            (Intent::Create { log }, Reply::Done) => {
+                self.end_intent(ordinal);
+                let mut row = self.log_row(&log)?;
+                row.creation = Creation::Done;
+                row.save(&mut self.tx, &log);
+                self.enter(log, &row)
+            }
+            (Intent::Publish { kind, version, body, .. }, Reply::Published { .. }) => {
+                self.end_intent(ordinal);
+                self.shelved(kind, version, body)
+            }
+            (Intent::Deposit { .. }, Reply::Appended { .. }) => {
+                self.end_intent(ordinal);
+                Ok(())
+            }
+            (Intent::Publish { kind, .. }, Reply::Refused(Refusal::VersionConflict { version })) => {
+                self.end_intent(ordinal);
+                self.restock(kind, version)
+            }
+            (_, Reply::Refused(refusal)) => match refusal.action() {
+                Action::Retry { .. } | Action::Refresh => {
+                    self.delay_intent(ordinal, &refusal);
+                    Ok(())
+                }
+                Action::Fatal => {
+                    self.end_intent(ordinal);
+                    Ok(())
+                }
+            },
+            _ => Err(Error::UnaskedReply),
+        }
+    }
+
+    fn purpose_conversation(&self, account: AccountId, purpose: &Purpose) -> ConversationId {
+        match purpose {
+            Purpose::Contact => ConversationId::direct(&self.us.device().account(), &account),
+            Purpose::Member { conversation, .. } => *conversation,
+        }
+    }
+
+    fn lookup_failed(
+        &mut self,
+        ordinal: u64,
+        account: AccountId,
+        purpose: &Purpose,
+        failure: Failure,
+    ) -> Result<(), Error> {
+        self.end_intent(ordinal);
+        let conversation = self.purpose_conversation(account, purpose);
+        match purpose {
+            Purpose::Contact => {
+                let mut row = self.conversation(&conversation)?;
+                if row.log.is_none() {
+                    row.phase = Phase::Failed;
+                    self.save_conversation(&conversation, &row);
+                }
+            }
+            Purpose::Member { conversation, ordinal } => self.invitee(conversation, *ordinal, account, None)?,
+        }
+        self.event(EventRow::Failed { conversation, account: Some(account), failure })
+    }
+
+    /// Goes from one stage to the next.
+    fn taken(
+        &mut self,
+        ordinal: u64,
+        account: AccountId,
+        purpose: &Purpose,
+        stage: &Stage,
+        taken: &Taken,
+    ) -> Result<(), Error> {
+        let body = taken.body.as_slice();
+        let next = match stage {
+            Stage::Devices => {
+                let contact = self.contact(&account)?;
+                let certificate = crate::identity::AccountCertificate::decode(contact.certificate.as_slice())
+                    .map_err(|_| StoreError::Corrupt)?;
+                let list = DeviceList::decode(body)?;
+                let pinned = peers::pin(&mut self.tx, &certificate, &list, self.now)?;
+                // One device each for now; the list carries many.
+                let device = pinned.devices().first().ok_or(IdentityError::Malformed)?;
+                device.check_dates(self.now)?;
+                Stage::Address { credential: device.certificates().encode().into() }
+            }
+            Stage::Address { credential } => {
+                let device = Credential::decode(credential.as_slice())?.verify(Some(self.now))?;
+                let address = InboxAddress::decode(body).map_err(|_| Error::BadKeys)?;
+                address.verify(&device).map_err(|_| Error::BadKeys)?;
+                Stage::Keys { credential: credential.clone(), address: taken.body.clone() }
+            }
+            Stage::Keys { credential, address } => {
+                self.end_intent(ordinal);
+                let device = Credential::decode(credential.as_slice())?.verify(Some(self.now))?;
+                return match purpose {
+                    Purpose::Contact => {
+                        let item = taken.item.as_ref().map(|item| OneTimeItem::decode(item.as_slice())).transpose()?;
+                        let body = BundleBody::decode(body)?;
+                        self.first_contact(&device, &body, item.as_ref(), address.as_slice())
+                    }
+                    Purpose::Member { conversation, ordinal } => {
+                        let key_package = taken.item.clone().unwrap_or_else(|| taken.body.clone());
+                        group::verify_key_package(key_package.as_slice(), self.now).map_err(|_| Error::BadKeys)?;
+                        let found =
+                            Invitee { account, device: device.id(), key_package, address: address.clone() };
+                        self.invitee(conversation, *ordinal, account, Some(found))
+                    }
+                };
+            }
+        };
+        let take = TakeId::from_bytes(random_array(self.rng));
+        self.advance_intent(ordinal, &Intent::Lookup { account, purpose: purpose.clone(), stage: next, take });
+        Ok(())
+    }
+
+    /// Makes a session, a log, and an introduction for the peer's inbox.
+    fn first_contact(
+        &mut self,
+        device: &Device,
+        body: &BundleBody,
+        item: Option<&OneTimeItem>,
+        address: &[u8],
+    ) -> Result<(), Error> {
+        let account = device.account();
+        let id = ConversationId::direct(&self.us.device().account(), &account);
+        let mut conversation = self.conversation(&id)?;
+        if conversation.log.is_some() {
+            // The peer has been faster, and its log serves both.
+            return Ok(());
+        }
+        let address = InboxAddress::decode(address).map_err(|_| StoreError::Corrupt)?;
+        let secret = Secret32::random(self.rng);
+        let log = direct_log_id(&secret);
+        let introduction = Introduction::new(
+            secret.duplicate(),
+            self.us.name().clone(),
+            self.us.device_list().encode(),
+            RelayUrl::new(&ClientRow::load(&self.tx)?.relay_url())?,
+        );
+        let entry = EntryId::from_bytes(random_array(self.rng));
+        let ad = inbox_ad(&address.inbox(), &entry);
+        let plaintext = introduction.encode();
+        let first = dm::initiate(&mut self.tx, self.us, device, body, item, &ad, &plaintext, self.now, self.rng)?;
+        let sealed = InboxEntry::first_contact(self.us.credential().encode(), first.encode());
+        self.deposit(&address, entry, device, &sealed)?;
+        let row = LogRow {
+            secret: secret.expose().to_vec().into(),
+            peer_device: Some(device.id()),
+            control: direct_control_key(&secret).to_seed().expose().to_vec().into(),
+            creation: Creation::Wanted,
+            ..LogRow::new(id, Generation::FIRST, Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY }, self.now)
+        };
+        row.save(&mut self.tx, &log);
+        self.intend(&Intent::Create { log })?;
+        conversation.log = Some(log);
+        conversation.phase = Phase::Active;
+        self.save_conversation(&id, &conversation);
+        self.link.dirty.insert(id);
+        self.event(EventRow::Ready { conversation: id })
+    }
+
+    /// Seals something for the inbox of a device.
+    fn deposit(
+        &mut self,
+        address: &InboxAddress,
+        entry: EntryId,
+        device: &Device,
+        sealed: &InboxEntry,
+    ) -> Result<(), Error> {
+        let place = InboxPlace { inbox: address.inbox(), entry, recipient: device.id() };
+        let payload = inbox::seal(address.seal_key(), &place, sealed, self.rng).map_err(|_| Error::BadKeys)?;
+        let (inbox, token) = (address.inbox(), address.knock());
+        self.intend(&Intent::Deposit { inbox, token, entry, payload: payload.into() }).map(|_| ())
+    }
+
+    /// Handles entries of our inbox. What is not right is dropped: strangers can write there.
+    pub(super) fn inbox_entries(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
+        let mut through = ClientRow::load(&self.tx)?.inbox_seq;
+        for entry in entries {
+            if entry.seq <= through {
+                continue;
+            }
+            through = entry.seq;
+            let EntryContent::Payload(payload) = &entry.content else { continue };
+            let place = InboxPlace { inbox: self.us.inbox(), entry: entry.id, recipient: self.us.device().id() };
+            let Ok(opened) = inbox::open(self.us.seal(), &place, payload.as_slice()) else { continue };
+            let mark = self.mark();
+            match self.inbox_entry(&opened, &place) {
+                Err(error) if error.poisons() => return Err(error),
+                Err(_) => self.undo_to(mark),
+                Ok(()) => {}
+            }
+        }
+        self.client(|client| client.inbox_seq = through)?;
+        let log = self.us.inbox();
+        self.request(super::link::Pending::Unwatched, Request::AckInbox { log, through });
+        Ok(())
+    }
+
+    fn inbox_entry(&mut self, opened: &InboxEntry, place: &InboxPlace) -> Result<(), Error> {
+        let device = Credential::decode(opened.sender())?.verify(Some(self.now))?;
+        if device.account() == self.us.device().account() {
+            return Err(Error::OwnInvitation);
+        }
+        match opened.kind() {
+            InboxKind::FirstContact => self.introduced(&device, opened.body(), place.entry),
+            InboxKind::Welcome => {
+                opened.verify_welcome(device.signing(), place).map_err(|_| Error::BadKeys)?;
+                self.welcomed(&device, opened.body())
+            }
+        }
+    }
+
+    /// Somebody introduces itself.
+    fn introduced(&mut self, device: &Device, first: &[u8], entry: EntryId) -> Result<(), Error> {
+        let first = FirstMessage::decode(first)?;
+        let ad = inbox_ad(&self.us.inbox(), &entry);
+        let plaintext = dm::accept(&mut self.tx, self.us, device, &first, &ad, self.now, self.rng)?;
+        let introduction = Introduction::decode(&plaintext).map_err(|_| Error::BadKeys)?;
+        let list = DeviceList::decode(&introduction.device_list)?;
+        let certificate = device.certificates().account_certificate();
+        let pinned = peers::pin(&mut self.tx, certificate, &list, self.now)?;
+        if pinned.device(&device.id()).is_none() {
+            return Err(Error::BadKeys);
+        }
+        let account = device.account();
+        self.learn_contact(certificate.encode(), account, Some(&introduction.name))?;
+        let id = ConversationId::direct(&self.us.device().account(), &account);
+        let log = introduction.log();
+        let row = LogRow {
+            secret: introduction.generation_secret().expose().to_vec().into(),
+            peer_device: Some(device.id()),
+            control: direct_control_key(introduction.generation_secret()).to_seed().expose().to_vec().into(),
+            // The peer may not have come to create it: whoever is first does, the other finds it done.
+            creation: Creation::Wanted,
+            ..LogRow::new(id, Generation::FIRST, Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY }, self.now)
+        };
+        row.save(&mut self.tx, &log);
+        self.intend(&Intent::Create { log })?;
+        let mut conversation = rows::load::<ConversationRow>(&self.tx, Table::Conversations, id.as_bytes())?
+            .unwrap_or_else(|| ConversationRow::new(Kind::Direct { peer: account }, self.now));
+        // Both were first: the lower log lives, the other is read to its end (rule DEL-50).
+        conversation.log = Some(conversation.log.map_or(log, |ours| ours.min(log)));
+        conversation.phase = Phase::Active;
+        self.save_conversation(&id, &conversation);
+        self.link.dirty.insert(id);
+        self.event(EventRow::Ready { conversation: id })
+    }
+
+    /// Somebody has added us to a group.
+    fn welcomed(&mut self, device: &Device, note: &[u8]) -> Result<(), Error> {
+        // Only those whom we know may put us into a group; others go through an invitation first.
+        self.contact(&device.account())?;
+        let note = WelcomeNote::decode(note).map_err(|_| Error::BadKeys)?;
+        let joined = group::join(&mut self.tx, self.us, &note.welcome)?;
+        if joined.log != note.log || joined.sender.device != device.id() {
+            return Err(Error::BadKeys);
+        }
+        let id = ConversationId::group(&note.log);
+        LogRow { creation: Creation::Done, ..LogRow::new(id, note.generation, note.checkpoint, self.now) }
+            .save(&mut self.tx, &note.log);
+        let conversation = ConversationRow {
+            log: Some(note.log),
+            phase: Phase::Active,
+            ..ConversationRow::new(Kind::Group, self.now)
+        };
+        self.save_conversation(&id, &conversation);
+        for member in group::devices(&mut self.tx, note.log)? {
+            self.learn_member(&member)?;
+        }
+        for hint in &note.names {
+            let known = rows::load::<ContactRow>(&self.tx, Table::Contacts, hint.account.as_bytes())?;
+            // Said by another: it fills a blank and replaces nothing.
+            if known.is_some_and(|known| known.name.as_slice().is_empty()) {
+                self.learn_name(hint.account, &hint.name)?;
+            }
+        }
+        self.event(EventRow::Ready { conversation: id })?;
+        self.enqueue_profile(&id)?;
+        let row = self.log_row(&note.log)?;
+        self.enter(note.log, &row)
+    }
+
+    /// Sends the Welcome of a commit that is in the log, to each device on its own: never one message to all, which
+    /// would be a list of members (rule DEL-52).
+    pub(super) fn welcome(
+        &mut self,
+        log: &LogId,
+        generation: Generation,
+        checkpoint: Checkpoint,
+        invitees: &[Invitee],
+        welcomes: &[SealedWelcome],
+    ) -> Result<(), Error> {
+        let names = self.name_hints(log)?;
+        let devices = group::devices(&mut self.tx, *log)?;
+        for invitee in invitees {
+            let Some(device) = devices.iter().find(|device| device.id() == invitee.device) else { continue };
+            let address = InboxAddress::decode(invitee.address.as_slice()).map_err(|_| StoreError::Corrupt)?;
+            let Some(sealed) = welcomes.iter().find(|welcome| welcome.device == invitee.device) else { continue };
+            let welcome = sealed.welcome.as_slice().to_vec();
+            let (names, extensions) = (names.clone(), Extensions::NONE);
+            let note = WelcomeNote { log: *log, generation, checkpoint, welcome, names, extensions };
+            let entry = EntryId::from_bytes(random_array(self.rng));
+            let place = InboxPlace { inbox: address.inbox(), entry, recipient: device.id() };
+            let sender = self.us.credential().encode();
+            let sealed = InboxEntry::welcome(sender, note.encode(), self.us.signing_key(), &place);
+            self.deposit(&address, entry, device, &sealed)?;
+        }
+        Ok(())
+    }
+
+    /// What we know the members of a group by.
+    fn name_hints(&mut self, log: &LogId) -> Result<Vec<NameHint>, Error> {
+        let mut hints = vec![NameHint { account: self.us.device().account(), name: self.us.name().clone() }];
+        for member in group::members(&mut self.tx, *log)? {
+            let known = rows::load::<ContactRow>(&self.tx, Table::Contacts, member.account.as_bytes())?;
+            if let Some(Ok(name)) = known.map(|known| DisplayName::from_utf8(known.name.as_slice())) {
+                hints.push(NameHint { account: member.account, name });
+            }
+        }
+        hints.truncate(NAMES_MAX);
+        Ok(hints)
+    }
+
+    /// Creates a group and queues its first invitations.
+    pub(super) fn create_group(&mut self, name: &str, accounts: &[AccountId]) -> Result<ConversationId, Error> {
+        let policy = Policy::new(name, self.us.device().account())?;
+        let control = SigningKey::random(self.rng);
+        let log = LogId::of_control_key(&control.verify_key());
+        group::create(&mut self.tx, self.us, log, &policy, self.rng)?;
+        let id = ConversationId::group(&log);
+        LogRow {
+            control: control.to_seed().expose().to_vec().into(),
+            ..LogRow::new(id, Generation::FIRST, Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY }, self.now)
+        }
+        .save(&mut self.tx, &log);
+        let conversation = ConversationRow {
+            log: Some(log),
+            phase: Phase::Active,
+            ..ConversationRow::new(Kind::Group, self.now)
+        };
+        self.save_conversation(&id, &conversation);
+        self.intend(&Intent::Create { log })?;
+        self.event(EventRow::Ready { conversation: id })?;
+        if !accounts.is_empty() {
+            self.add_members(&id, accounts)?;
+        }
+        Ok(id)
+    }
+
+    /// Queues the adding of accounts to a group.
+    pub(super) fn add_members(&mut self, id: &ConversationId, accounts: &[AccountId]) -> Result<(), Error> {
+        let (_, log) = self.managed_group(id)?;
+        let members = group::members(&mut self.tx, log)?;
+        let mut wanted: Vec<AccountId> = accounts.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted.retain(|account| members.iter().all(|member| member.account != *account));
+        for account in &wanted {
+            self.contact(account)?;
+        }
+        for wanted in wanted.chunks(crate::limits::GROUP_ADDS_MAX) {
+            let change = Change::Add { wanted: wanted.to_vec(), found: Vec::new() };
+            let ordinal = self.enqueue(id, Item::Commit(change), undertone_wire::frame::Class::Control)?;
+            for account in wanted {
+                self.look_up(*account, Purpose::Member { conversation: *id, ordinal })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A lookup for an invitation has ended.
+    fn invitee(
+        &mut self,
+        conversation: &ConversationId,
+        ordinal: u64,
+        account: AccountId,
+        device: Option<Invitee>,
+    ) -> Result<(), Error> {
+        let key = rows::outbox_key(conversation, ordinal);
+        let Some(mut outbox) = rows::load::<OutboxRow>(&self.tx, Table::Outbox, &key)? else { return Ok(()) };
+        if let Item::Commit(Change::Add { wanted, found }) = &mut outbox.item {
+            wanted.retain(|wanted| *wanted != account);
+            found.extend(device);
+        }
+        rows::save(&mut self.tx, Table::Outbox, &key, &outbox);
+        self.link.dirty.insert(*conversation);
+        Ok(())
+    }
+
+    /// Queues the removal of accounts from a group.
+    pub(super) fn remove_members(&mut self, id: &ConversationId, accounts: &[AccountId]) -> Result<(), Error> {
+        let (_, log) = self.managed_group(id)?;
+        let members = group::members(&mut self.tx, log)?;
+        let us = self.us.device().account();
+        for account in accounts {
+            if *account == us {
+                return Err(Error::RemovingOurselves);
+            }
+            if members.iter().all(|member| member.account != *account) {
+                return Err(Error::UnknownAccount);
+            }
+        }
+        let change = Change::Remove { accounts: accounts.to_vec() };
+        self.enqueue(id, Item::Commit(change), undertone_wire::frame::Class::Control).map(|_| ())
+    }
+
+    /// Queues another name for a group.
+    pub(super) fn rename_group(&mut self, id: &ConversationId, name: &str) -> Result<(), Error> {
+        let (_, log) = self.managed_group(id)?;
+        group::policy(&mut self.tx, log)?.with_name(name)?;
+        let change = Change::Rename { name: name.as_bytes().to_vec().into() };
+        self.enqueue(id, Item::Commit(change), undertone_wire::frame::Class::Control).map(|_| ())
+    }
+
+    /// Queues our leaving of a group.
+    pub(super) fn leave_group(&mut self, id: &ConversationId) -> Result<(), Error> {
+        let (mut row, log) = self.group(id)?;
+        if row.phase != Phase::Active {
+            return Err(Error::Ended);
+        }
+        if self.is_last_owner(log)? {
+            return Err(Error::LastOwner);
+        }
+        self.enqueue(id, Item::Leave, undertone_wire::frame::Class::Control)?;
+        row.phase = Phase::Left;
+        self.save_conversation(id, &row);
+        Ok(())
+    }
+
+    fn is_last_owner(&mut self, log: LogId) -> Result<bool, Error> {
+        let us = self.us.device().account();
+        let members = group::members(&mut self.tx, log)?;
+        let is_owner = |member: &group::Member| member.role == Role::Owner;
+        let ours = members.iter().any(|member| member.account == us && is_owner(member));
+        let theirs = members.iter().any(|member| member.account != us && is_owner(member));
+        Ok(ours && !theirs && members.iter().any(|member| member.account != us))
+    }
+
+    /// A group that goes on, and in which we may change things.
+    fn managed_group(&mut self, id: &ConversationId) -> Result<(ConversationRow, LogId), Error> {
+        let (row, log) = self.group(id)?;
+        if row.phase != Phase::Active {
+            return Err(Error::Ended);
+        }
+        let role = group::policy(&mut self.tx, log)?.role(&self.us.device().account());
+        if role.manages() { Ok((row, log)) } else { Err(Error::Forbidden) }
+    }
+}
+
+/// The associated data of a first message: the inbox and the entry that carry it.
+fn inbox_ad(inbox: &LogId, entry: &EntryId) -> Vec<u8> {
+    [inbox.as_bytes().as_slice(), entry.as_bytes()].concat()
+}

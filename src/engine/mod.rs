@@ -1,0 +1,38 @@
+//! The client as a state machine: inputs in, outputs out, no I/O, no clock, no randomness of its own.
+//!
+//! ```text
+//!           handle(input, now, rng)                    poll()
+//!  driver ────────────────────────▶  Client  ─────────────────────────▶  Persist(step, batch)   commit it, then say so
+//!                                                                         Transmit(bytes)        send it to the relay
+//!                                                                         Event / Signal         tell the app
+//!                                                                         Timer(at)              call handle(Timer) then
+//! ```
+//!
+//! Every call is one step. A step reads through an overlay of what is not durable yet and yields at most one batch; what
+//! it wants to transmit or to tell is held until `Input::Persisted` says that its batch, and all before it, are durable.
+//! So no key is used on the wire before its use is on the disk, and no event is told that a crash could take back.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `step` | one step: transaction, clock, randomness, outputs |
+//! | `link` | the connection: what is proven, subscribed, in flight; frames in, requests out |
+//! | `receive` | entries of logs and of the inbox |
+//! | `outbox` | what is to be appended: sealing, retrying, placing |
+//! | `lookup` | learning the keys of an account, first contact, welcomes |
+//! | `shelf` | our own slots in the directory |
+//! | `query` | what an app reads |
+//! | `rows`, `event` | what is stored and told |
+
+mod client;
+mod event;
+mod link;
+mod lookup;
+mod outbox;
+mod query;
+mod receive;
+mod rows;
+mod shelf;
+mod step;
+
+pub use client::{Client, Input, Output, StepId};
+pub use event::{Event, EventId, Failure, Reason, Recovery, Signal, Suspicion};

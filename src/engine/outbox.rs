@@ -1,0 +1,591 @@
+//! What is to be appended: in order, sealed just before it is sent, sent again unchanged until its fate is known.
+//!
+//! ```text
+//! queued ──seal──▶ sealed(g) ──append──▶ accepted(seq) ──seen in the log──▶ gone
+//!                     │  ▲
+//!                     └──┘ the log has left generation g without it: sealed anew, under the same entry id
+//! ```
+//!
+//! A sealed row and the ratchet step that sealed it are one batch. That a log has left a generation is known from its
+//! entries, up to the one that turned; only then may a row be sealed anew (rule DEL-12).
+
+use undertone_wire::frame::{Append, Class, NewEntry, Request};
+use undertone_wire::gate::Gate;
+use undertone_wire::id::{EntryId, LogId, Seq};
+use undertone_wire::limits::{APPEND_ENTRIES_MAX, APPEND_LEN_MAX};
+
+use super::event::{EventRow, Failure};
+use super::link::Pending;
+use super::rows::{self, Change, ConversationRow, Draft, Item, Kind, LogRow, OutboxRow, Phase, Sealed, SealedWelcome};
+use super::step::Step;
+use crate::content::status::STATUSES_MAX;
+use crate::content::{
+    CONTENT_LEN_MAX, Content, MessageId, MessageStatus, Profile, Status, StatusList, Typing, TypingCounter, TypingState,
+};
+use crate::conversation::{ConversationId, LocalId};
+use crate::crypto::{Secret32, random_array};
+use crate::dm;
+use crate::envelope::ephemeral::{self, Ephemeral, EphemeralCounter, Signing};
+use crate::envelope::{
+    DedupId, Delivered, DevicePlace, DirectBody, Envelope, EpochEvidence, Evidence, Extensions, Frame, FrameKind,
+    IfUnknown, LogKeys, Parcel, ParcelKind, Side, shell,
+};
+use crate::error::Error;
+use crate::group::{self, GroupError, PreparedCommit};
+use crate::identity::AccountId;
+use crate::limits::TYPING_INTERVAL;
+use crate::store::{Direction, StoreError, Table};
+
+/// What became of a row that was to be sealed.
+enum Sealing {
+    /// It is sealed for the present generation.
+    Ready(Sealed),
+    /// It has to wait, and all behind it: what is said after an invitation is meant for the invited too.
+    NotYet,
+    /// It will never be sent.
+    Never(Failure),
+    /// There is nothing left to do.
+    Nothing,
+}
+
+impl Step<'_> {
+    /// Puts a message into the outbox.
+    pub(super) fn send(&mut self, id: &ConversationId, content: &Content) -> Result<LocalId, Error> {
+        let body = content.encode()?;
+        if body.len() > CONTENT_LEN_MAX {
+            return Err(Error::TooLarge { len: body.len(), len_max: CONTENT_LEN_MAX });
+        }
+        let message = MessageId::of(id, &self.us.device().account(), &body);
+        let ordinal = self.enqueue_frame(id, Frame::new(FrameKind::MESSAGE, IfUnknown::Keep, body), Some(message), Class::Normal)?;
+        Ok(LocalId::from_u64(ordinal))
+    }
+
+    /// Puts a frame into the outbox.
+    pub(super) fn enqueue_frame(
+        &mut self,
+        id: &ConversationId,
+        frame: Frame,
+        message: Option<MessageId>,
+        class: Class,
+    ) -> Result<u64, Error> {
+        let row = self.conversation(id)?;
+        if !matches!(row.phase, Phase::Opening | Phase::Active) {
+            return Err(Error::Ended);
+        }
+        let draft = Draft {
+            dedup: DedupId::from_bytes(random_array(self.rng)),
+            seq: None,
+            sent_ms: self.now,
+            frame: frame.encode().into(),
+            message,
+        };
+        self.enqueue(id, Item::Envelope(draft), class)
+    }
+
+    /// Puts anything into the outbox.
+    pub(super) fn enqueue(&mut self, id: &ConversationId, item: Item, class: Class) -> Result<u64, Error> {
+        let ordinal = self.next_ordinal()?;
+        let entry = EntryId::from_bytes(random_array(self.rng));
+        let key = rows::outbox_key(id, ordinal);
+        rows::save(&mut self.tx, Table::Outbox, &key, &OutboxRow { entry, class, item, sealed: None, accepted: None });
+        self.tx.put(Table::OutboxIndex, entry.as_bytes(), key);
+        self.link.dirty.insert(*id);
+        Ok(ordinal)
+    }
+
+    /// Puts a delivery receipt into the outbox, unless an envelope has carried it meanwhile.
+    pub(super) fn enqueue_receipt(&mut self, log: LogId) -> Result<(), Error> {
+        let row = self.log_row(&log)?;
+        let conversation = self.conversation(&row.conversation)?;
+        if row.receipt_due < Seq::FIRST || conversation.phase != Phase::Active || conversation.log != Some(log) {
+            return Ok(());
+        }
+        let frame = Frame::new(FrameKind::STATUS, IfUnknown::Ignore, Vec::new());
+        self.enqueue_frame(&row.conversation, frame, None, Class::Normal).map(|_| ())
+    }
+
+    /// Puts the committing of others' proposals into the outbox, unless somebody was faster.
+    pub(super) fn enqueue_proposals(&mut self, log: LogId) -> Result<(), Error> {
+        let row = self.log_row(&log)?;
+        let conversation = self.conversation(&row.conversation)?;
+        if conversation.phase != Phase::Active || !group::has_pending_proposals(&mut self.tx, log)? {
+            return Ok(());
+        }
+        // In front of everything that is queued: a group with a proposal sends no messages.
+        let first = self.tx.scan_prefix(Table::Outbox, row.conversation.as_bytes(), Direction::Ascending, 1)?;
+        let Some((first, value)) = first.first() else {
+            return self.enqueue(&row.conversation, Item::Commit(Change::Proposals), Class::Control).map(|_| ());
+        };
+        if matches!(rows::decode::<OutboxRow>(value)?.item, Item::Commit(Change::Proposals)) {
+            return Ok(());
+        }
+        let ordinal = u64::from_be_bytes(first[32..].try_into().map_err(|_| StoreError::Corrupt)?) - 1;
+        let key = rows::outbox_key(&row.conversation, ordinal);
+        let entry = EntryId::from_bytes(random_array(self.rng));
+        let item = Item::Commit(Change::Proposals);
+        let outbox = OutboxRow { entry, class: Class::Control, item, sealed: None, accepted: None };
+        rows::save(&mut self.tx, Table::Outbox, &key, &outbox);
+        self.tx.put(Table::OutboxIndex, entry.as_bytes(), key);
+        self.link.dirty.insert(row.conversation);
+        Ok(())
+    }
+
+    /// Queues a new generation secret for a direct conversation.
+    pub(super) fn turn_direct(&mut self, id: &ConversationId) -> Result<(), Error> {
+        let row = self.conversation(id)?;
+        if row.kind == Kind::Group {
+            return Err(Error::NotADirect);
+        }
+        if row.phase != Phase::Active {
+            return Err(Error::Ended);
+        }
+        let secret = Secret32::random(self.rng).expose().to_vec().into();
+        self.enqueue(id, Item::Turn { secret }, Class::Control).map(|_| ())
+    }
+
+    /// Sends what a conversation has to send, as far as it can be sent now.
+    pub(super) fn pump(&mut self, id: &ConversationId) -> Result<(), Error> {
+        let Some(conversation) = rows::load::<ConversationRow>(&self.tx, Table::Conversations, id.as_bytes())? else {
+            return Ok(());
+        };
+        if conversation.phase != Phase::Active && conversation.phase != Phase::Left {
+            return Ok(());
+        }
+        for (log, row) in self.logs()? {
+            if row.conversation == *id && self.link.may_append(&log, &row, self.now) {
+                self.pump_log(id, &conversation, log, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what goes to one log: what was sealed for it, and, if it is the one that lives, what is not sealed yet.
+    fn pump_log(
+        &mut self,
+        id: &ConversationId,
+        conversation: &ConversationRow,
+        log: LogId,
+        mut row: LogRow,
+    ) -> Result<(), Error> {
+        if self.is_turn_due(conversation.kind, &row) && conversation.log == Some(log) {
+            row.turned_ms = self.now;
+            row.save(&mut self.tx, &log);
+            self.turn_direct(id)?;
+        }
+        let queue =
+            self.tx.scan_prefix(Table::Outbox, id.as_bytes(), Direction::Ascending, 2 * APPEND_ENTRIES_MAX)?;
+        let mut entries: Vec<NewEntry> = Vec::new();
+        let mut keys = Vec::new();
+        let mut payloads_len = 0;
+        for (key, value) in queue {
+            let mut outbox: OutboxRow = rows::decode(&value)?;
+            let goes_to = outbox.sealed.as_ref().map(|sealed| sealed.log).or(conversation.log);
+            if outbox.accepted.is_some() || goes_to != Some(log) {
+                continue;
+            }
+            let is_turn = matches!(outbox.item, Item::Turn { .. } | Item::Commit(_));
+            if is_turn && !entries.is_empty() {
+                break;
+            }
+            let sealed = match self.seal(&log, &mut row, conversation, &mut outbox)? {
+                Sealing::Ready(sealed) => sealed,
+                Sealing::NotYet => break,
+                Sealing::Nothing => {
+                    self.forget(&key, &outbox);
+                    continue;
+                }
+                Sealing::Never(failure) => {
+                    self.give_up(&key, failure)?;
+                    continue;
+                }
+            };
+            let payload = sealed.payload.clone();
+            payloads_len += payload.as_slice().len();
+            if payloads_len > APPEND_LEN_MAX {
+                break;
+            }
+            entries.push(NewEntry {
+                id: outbox.entry,
+                class: outbox.class,
+                ttl_s: 0,
+                payload,
+                turn: sealed.turn,
+            });
+            outbox.sealed = Some(sealed);
+            rows::save(&mut self.tx, Table::Outbox, &key, &outbox);
+            keys.push(key);
+            if is_turn || entries.len() == APPEND_ENTRIES_MAX {
+                break;
+            }
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        row.save(&mut self.tx, &log);
+        self.link.logs.entry(log).or_default().is_busy = true;
+        let append = Append { log, generation: row.generation, entries };
+        self.request(Pending::Append { log, rows: keys }, Request::Append(append));
+        Ok(())
+    }
+
+    /// Seals a row for the present generation, unless it is.
+    fn seal(
+        &mut self,
+        log: &LogId,
+        row: &mut LogRow,
+        conversation: &ConversationRow,
+        outbox: &mut OutboxRow,
+    ) -> Result<Sealing, Error> {
+        if let Some(sealed) = &outbox.sealed {
+            if sealed.generation == row.generation {
+                return Ok(Sealing::Ready(sealed.clone()));
+            }
+            // It lost its race: what it staged is taken back, the intent is examined anew.
+            if matches!(outbox.item, Item::Commit(_)) && group::has_pending_commit(&mut self.tx, *log)? {
+                group::discard_pending(&mut self.tx, *log)?;
+            }
+        }
+        let evidence = self.evidence(log, row, conversation.kind)?;
+        if let Item::Envelope(draft) = &mut outbox.item
+            && draft.seq.is_none()
+        {
+            draft.seq = Some(row.next_seq);
+            row.next_seq = row.next_seq.next();
+        }
+        let outbox = &*outbox;
+        let mark = self.mark();
+        match (&outbox.item, conversation.kind) {
+            (Item::Envelope(draft), Kind::Direct { peer }) => {
+                let plaintext = self.envelope_of(draft, row)?;
+                let parcel = self.direct_parcel(log, row, peer, ParcelKind::DirectMessage, evidence, &plaintext)?;
+                self.sealed(log, row, outbox, &parcel, None)
+            }
+            (Item::Turn { secret }, Kind::Direct { peer }) => {
+                let parcel = self.direct_parcel(log, row, peer, ParcelKind::DirectTurn, evidence, secret.as_slice())?;
+                let next = Secret32::from_slice(secret.as_slice()).ok_or(StoreError::Corrupt)?;
+                let gate = LogKeys::derive(&next, *log, row.generation.next()).gate();
+                self.sealed(log, row, outbox, &parcel, Some((gate, Vec::new())))
+            }
+            (Item::Envelope(draft), Kind::Group) => {
+                if group::has_pending_proposals(&mut self.tx, *log)? {
+                    self.enqueue_proposals(*log)?;
+                    return Ok(Sealing::NotYet);
+                }
+                let plaintext = self.envelope_of(draft, row)?;
+                match group::seal(&mut self.tx, self.us, *log, &evidence.to_bytes(), &plaintext, self.rng) {
+                    Ok(body) => {
+                        let parcel = Parcel { kind: ParcelKind::GroupMessage, evidence, body };
+                        self.sealed(log, row, outbox, &parcel, None)
+                    }
+                    Err(error) => return never(error),
+                }
+            }
+            (Item::Leave, Kind::Group) => match group::leave(&mut self.tx, self.us, *log, &evidence.to_bytes()) {
+                Ok(body) => {
+                    let parcel = Parcel { kind: ParcelKind::GroupProposal, evidence, body };
+                    self.sealed(log, row, outbox, &parcel, None)
+                }
+                Err(error) => return never(error),
+            },
+            (Item::Commit(change), Kind::Group) => {
+                let prepared = match self.prepare(log, change, &evidence)? {
+                    Ok(prepared) => prepared,
+                    Err(sealing) => {
+                        self.undo_to(mark);
+                        return Ok(sealing);
+                    }
+                };
+                let welcomes = prepared
+                    .welcomes
+                    .into_iter()
+                    .map(|welcome| SealedWelcome { device: welcome.to.device, welcome: welcome.bytes.into() })
+                    .collect();
+                let next = row.generation.next();
+                let secret = group::pending_generation_secret(&mut self.tx, *log, next)?;
+                let gate = LogKeys::derive(&secret, *log, next).gate();
+                let parcel = Parcel { kind: ParcelKind::GroupCommit, evidence, body: prepared.commit };
+                self.sealed(log, row, outbox, &parcel, Some((gate, welcomes)))
+            }
+            _ => Ok(Sealing::Never(Failure::Refused)),
+        }
+    }
+
+    /// Stages a commit.
+    fn prepare(
+        &mut self,
+        log: &LogId,
+        change: &Change,
+        evidence: &Evidence,
+    ) -> Result<Result<PreparedCommit, Sealing>, Error> {
+        let aad = evidence.to_bytes();
+        let prepared = match change {
+            Change::Add { wanted, .. } if !wanted.is_empty() => return Ok(Err(Sealing::NotYet)),
+            Change::Add { found, .. } => {
+                let members = group::members(&mut self.tx, *log)?;
+                let mut packages = Vec::new();
+                for invitee in found {
+                    if members.iter().any(|member| member.device == invitee.device) {
+                        continue;
+                    }
+                    match group::verify_key_package(invitee.key_package.as_slice(), self.now) {
+                        Ok(package) => packages.push(package),
+                        Err(GroupError::Store { error }) => return Err(error.into()),
+                        Err(_) => return Ok(Err(Sealing::Never(Failure::BadKeys))),
+                    }
+                }
+                if packages.is_empty() {
+                    return Ok(Err(Sealing::Nothing));
+                }
+                group::add(&mut self.tx, self.us, *log, &packages, &aad, self.rng)
+            }
+            Change::Remove { accounts } => {
+                let members = group::members(&mut self.tx, *log)?;
+                let present: Vec<_> = accounts
+                    .iter()
+                    .filter(|account| members.iter().any(|member| member.account == **account))
+                    .copied()
+                    .collect();
+                if present.is_empty() {
+                    return Ok(Err(Sealing::Nothing));
+                }
+                group::remove(&mut self.tx, self.us, *log, &present, &aad, self.rng)
+            }
+            Change::Rename { name } => {
+                let name = String::from_utf8(name.as_slice().to_vec()).map_err(|_| StoreError::Corrupt)?;
+                let Ok(policy) = group::policy(&mut self.tx, *log)?.with_name(&name) else {
+                    return Ok(Err(Sealing::Never(Failure::Refused)));
+                };
+                group::set_policy(&mut self.tx, self.us, *log, &policy, &aad, self.rng)
+            }
+            Change::Proposals => {
+                if !group::has_pending_proposals(&mut self.tx, *log)? {
+                    return Ok(Err(Sealing::Nothing));
+                }
+                group::commit_pending(&mut self.tx, self.us, *log, &aad, self.rng)
+            }
+        };
+        Ok(match prepared {
+            Ok(prepared) => Ok(prepared),
+            Err(GroupError::Store { error }) => return Err(error.into()),
+            Err(GroupError::Forbidden { .. }) => Err(Sealing::Never(Failure::Forbidden)),
+            Err(_) => Err(Sealing::Never(Failure::Overtaken)),
+        })
+    }
+
+    /// Closes the shell around a parcel.
+    fn sealed(
+        &mut self,
+        log: &LogId,
+        row: &LogRow,
+        outbox: &OutboxRow,
+        parcel: &Parcel,
+        turn: Option<(Gate, Vec<SealedWelcome>)>,
+    ) -> Result<Sealing, Error> {
+        let keys = self.keys(log, row)?;
+        match shell::seal(&keys.outer, *log, row.generation, outbox.entry, outbox.class, parcel, self.rng) {
+            Ok(payload) => {
+                let (turn, welcomes) = match turn {
+                    Some((gate, welcomes)) => (Some(gate), welcomes),
+                    None => (None, Vec::new()),
+                };
+                let (log, generation) = (*log, row.generation);
+                Ok(Sealing::Ready(Sealed { log, generation, payload: payload.into(), turn, welcomes }))
+            }
+            Err(_) => Ok(Sealing::Never(Failure::Refused)),
+        }
+    }
+
+    /// Our device and the peer's: one each, so that both stand first in their lists.
+    pub(super) fn places(&self, peer: AccountId) -> (DevicePlace, DevicePlace) {
+        let us = self.us.device().account();
+        let place = |account, other| DevicePlace { side: Side::of(account, other), index: 0 };
+        (place(&us, &peer), place(&peer, &us))
+    }
+
+    fn direct_parcel(
+        &mut self,
+        log: &LogId,
+        row: &LogRow,
+        peer: AccountId,
+        kind: ParcelKind,
+        evidence: Evidence,
+        plaintext: &[u8],
+    ) -> Result<Parcel, Error> {
+        let device = row.peer_device.ok_or(StoreError::Corrupt)?;
+        let (sender, recipient) = self.places(peer);
+        let ad = direct_ad(log, kind, &evidence, sender, recipient);
+        let message = dm::seal(&mut self.tx, device, &ad, plaintext, self.rng)?;
+        let body = DirectBody::inline(sender, recipient, message).encode();
+        Ok(Parcel { kind, evidence, body })
+    }
+
+    /// Completes an envelope with what we have received.
+    fn envelope_of(&mut self, draft: &Draft, row: &mut LogRow) -> Result<Vec<u8>, Error> {
+        let frame = Frame::decode(draft.frame.as_slice()).map_err(|_| StoreError::Corrupt)?;
+        let delivered = Delivered::new(row.seq, row.missing.iter().copied());
+        row.receipt_due = Seq::from_u64(0);
+        let seq = draft.seq.ok_or(StoreError::Corrupt)?;
+        let (dedup, sent_ms, extensions) = (draft.dedup, draft.sent_ms, Extensions::NONE);
+        Ok(Envelope { dedup, seq, sent_ms, delivered, frame, extensions }.encode())
+    }
+
+    /// What we have seen of the log, for others to compare.
+    fn evidence(&mut self, log: &LogId, row: &LogRow, kind: Kind) -> Result<Evidence, Error> {
+        let epoch = match kind {
+            Kind::Direct { .. } => EpochEvidence::NONE,
+            Kind::Group => EpochEvidence::from_bytes(*group::epoch_evidence(&mut self.tx, *log)?.as_bytes()),
+        };
+        Ok(Evidence { seq: row.seq, head: row.head, epoch })
+    }
+
+    /// The relay has made a row durable.
+    pub(super) fn accepted(&mut self, key: &[u8], place: Seq) -> Result<(), Error> {
+        let Some(mut outbox) = rows::load::<OutboxRow>(&self.tx, Table::Outbox, key)? else { return Ok(()) };
+        if outbox.accepted.replace(place).is_some() {
+            return Ok(());
+        }
+        rows::save(&mut self.tx, Table::Outbox, key, &outbox);
+        if let Item::Envelope(Draft { message: Some(message), .. }) = outbox.item {
+            let (conversation, local) = split_key(key)?;
+            self.event(EventRow::Sent { conversation, message, local, place })?;
+        }
+        Ok(())
+    }
+
+    /// Gives a row another entry id: the relay keeps other bytes under the first.
+    pub(super) fn rename_entry(&mut self, key: &[u8], mut outbox: OutboxRow) -> Result<(), Error> {
+        self.tx.delete(Table::OutboxIndex, outbox.entry.as_bytes());
+        outbox.entry = EntryId::from_bytes(random_array(self.rng));
+        outbox.sealed = None;
+        outbox.accepted = None;
+        self.tx.put(Table::OutboxIndex, outbox.entry.as_bytes(), key.to_vec());
+        rows::save(&mut self.tx, Table::Outbox, key, &outbox);
+        Ok(())
+    }
+
+    /// Drops a row that will never be sent, and says so.
+    pub(super) fn give_up(&mut self, key: &[u8], failure: Failure) -> Result<(), Error> {
+        let Some(outbox) = rows::load::<OutboxRow>(&self.tx, Table::Outbox, key)? else { return Ok(()) };
+        self.forget(key, &outbox);
+        let (conversation, _) = split_key(key)?;
+        self.event(EventRow::Failed { conversation, account: None, failure })
+    }
+
+    fn forget(&mut self, key: &[u8], outbox: &OutboxRow) {
+        self.tx.delete(Table::Outbox, key);
+        self.tx.delete(Table::OutboxIndex, outbox.entry.as_bytes());
+    }
+
+    /// Drops everything that a conversation still had to send.
+    pub(super) fn drop_outbox(&mut self, id: &ConversationId) -> Result<(), Error> {
+        for (key, value) in self.tx.scan_prefix(Table::Outbox, id.as_bytes(), Direction::Ascending, usize::MAX)? {
+            let outbox: OutboxRow = rows::decode(&value)?;
+            self.forget(&key, &outbox);
+        }
+        Ok(())
+    }
+
+    /// Queues read receipts for everything up to `through` that has not had one.
+    pub(super) fn mark_read(&mut self, id: &ConversationId, through: &MessageId) -> Result<(), Error> {
+        let mut conversation = self.conversation(id)?;
+        let place = self.tx.get(Table::MessageIndex, through.as_bytes())?.ok_or(Error::UnknownMessage)?;
+        let (log, seq) = place.split_first_chunk::<32>().ok_or(StoreError::Corrupt)?;
+        let seq = Seq::from_u64(u64::from_be_bytes(seq.try_into().map_err(|_| StoreError::Corrupt)?));
+        let log = LogId::from_bytes(*log);
+        if seq <= conversation.read_through || self.log_row(&log)?.conversation != *id {
+            return Ok(());
+        }
+        let us = self.us.device().account();
+        let from = rows::place_key(&log, conversation.read_through.next());
+        let to = rows::place_key(&log, seq.next());
+        let unread = self.tx.scan(Table::Messages, &from, &to, Direction::Ascending, usize::MAX)?;
+        let mut statuses = Vec::new();
+        for (_, value) in unread {
+            let message: rows::MessageRow = rows::decode(&value)?;
+            if message.account != us {
+                statuses.push(MessageStatus { message: message.id, status: Status::READ });
+            }
+        }
+        conversation.read_through = seq;
+        self.save_conversation(id, &conversation);
+        if conversation.phase != Phase::Active {
+            return Ok(());
+        }
+        for statuses in statuses.chunks(STATUSES_MAX) {
+            let body = StatusList::new(statuses.to_vec())?.encode();
+            self.enqueue_frame(id, Frame::new(FrameKind::STATUS, IfUnknown::Ignore, body), None, Class::Normal)?;
+        }
+        Ok(())
+    }
+
+    /// Queues our name for the others.
+    pub(super) fn enqueue_profile(&mut self, id: &ConversationId) -> Result<(), Error> {
+        let body = Profile { name: self.us.name().clone() }.encode();
+        self.enqueue_frame(id, Frame::new(FrameKind::PROFILE, IfUnknown::Ignore, body), None, Class::Normal).map(|_| ())
+    }
+
+    /// Says to who is there that we are typing.
+    pub(super) fn typing(&mut self, id: &ConversationId, state: TypingState) -> Result<(), Error> {
+        let conversation = self.conversation(id)?;
+        let Some(log) = conversation.log else { return Ok(()) };
+        let row = self.log_row(&log)?;
+        if conversation.phase != Phase::Active || !self.link.may_append_passing(&log, &row) {
+            return Ok(());
+        }
+        if let Some((at, said)) = self.link.typing.get(id)
+            && *said == state
+            && self.now.since(*at) < TYPING_INTERVAL
+        {
+            return Ok(());
+        }
+        self.link.typing.insert(*id, (self.now, state));
+        let session_start_ms = *self.link.session_start.get_or_insert(self.now);
+        self.link.passing_count += 1;
+        let counter = TypingCounter::from_u64(self.link.passing_count);
+        let typing = Typing { state, counter, topic: None };
+        let message = Ephemeral {
+            device: self.us.device().id(),
+            session_start_ms,
+            counter: EphemeralCounter::from_u64(self.link.passing_count),
+            frame: Frame::new(FrameKind::TYPING, IfUnknown::Ignore, typing.encode()),
+        };
+        let keys = self.keys(&log, &row)?;
+        let signing = match conversation.kind {
+            Kind::Direct { .. } => Signing::Unsigned,
+            Kind::Group => Signing::By(self.us.signing_key()),
+        };
+        let generation = row.generation;
+        if let Ok(payload) = ephemeral::seal(&keys.ephemeral, log, generation, &message, signing, self.rng) {
+            let payload = payload.into();
+            self.request_at_once(Pending::Unwatched, Request::Ephemeral { log, generation, payload });
+        }
+        Ok(())
+    }
+}
+
+/// The associated data of a direct message: the log, the kind, what the sender has seen, and the two devices.
+pub(super) fn direct_ad(log: &LogId, kind: ParcelKind, evidence: &Evidence, sender: DevicePlace, recipient: DevicePlace) -> Vec<u8> {
+    let mut ad = log.as_bytes().to_vec();
+    ad.push(kind as u8);
+    ad.extend_from_slice(&evidence.to_bytes());
+    for place in [sender, recipient] {
+        ad.push(place.side as u8);
+        ad.extend_from_slice(&place.index.to_be_bytes());
+    }
+    ad
+}
+
+fn never(error: GroupError) -> Result<Sealing, Error> {
+    match error {
+        GroupError::Store { error } => Err(error.into()),
+        GroupError::Forbidden { .. } => Ok(Sealing::Never(Failure::Forbidden)),
+        _ => Ok(Sealing::Never(Failure::Refused)),
+    }
+}
+
+/// The conversation and the ordinal of an outbox row.
+pub(super) fn split_key(key: &[u8]) -> Result<(ConversationId, u64), Error> {
+    let (conversation, ordinal) = key.split_first_chunk::<32>().ok_or(StoreError::Corrupt)?;
+    let ordinal = u64::from_be_bytes(ordinal.try_into().map_err(|_| StoreError::Corrupt)?);
+    Ok((ConversationId::from_bytes(*conversation), ordinal))
+}

@@ -1,0 +1,570 @@
+//! Entries of logs: in order, each one checked against the chain, opened on a candidate, and handled or put aside with a
+//! reason. The cursor moves in either case: a poison entry never wedges a log (A-RE-16).
+
+use undertone_wire::frame::{Checkpoint, Entry, EntryContent};
+use undertone_wire::id::{Generation, LogId, PayloadHash, Seq};
+use undertone_wire::refusal::Refusal;
+
+use super::event::{EventRow, Reason, Suspicion};
+use super::outbox::direct_ad;
+use super::rows::{self, Change, Item, Kind, LogRow, MessageRow, OutboxRow, UndecryptableRow, place_key};
+use super::step::Step;
+use crate::content::{Content, MessageId, Profile, Status, StatusList, Typing};
+use crate::conversation::ConversationId;
+use crate::crypto::{Secret32, SecretBytes};
+use crate::dm::{self, DmError};
+use crate::envelope::ephemeral::{self, Ephemeral, Freshness};
+use crate::envelope::shell::{self, ShellError};
+use crate::envelope::{
+    DirectBody, DirectForm, Envelope, Evidence, FrameKind, LogKeys, Observation, Parcel, ParcelKind, SenderSeq,
+    SenderTrack,
+};
+use crate::error::Error;
+use crate::group::{self, GroupChange, GroupError, Processed, Standing};
+use crate::identity::{AccountId, DeviceId};
+use crate::envelope::receipts::MISSING_MAX;
+use crate::limits::{HEADS_MAX, UNDECRYPTABLE_MAX};
+use crate::store::{Direction, Table};
+use crate::time::UnixMs;
+
+/// Why an entry was not handled: a reason that is written down, or a failure of ours that stops everything.
+pub(super) enum Refused {
+    Because(Reason),
+    Stop(Error),
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Self::Because(reason)
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Stop(error)
+    }
+}
+
+impl From<crate::store::StoreError> for Refused {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Stop(error.into())
+    }
+}
+
+impl From<DmError> for Refused {
+    fn from(error: DmError) -> Self {
+        match error {
+            DmError::Store(error) => Self::Stop(error.into()),
+            DmError::NoSession => Self::Because(Reason::NoSession),
+            DmError::Replay => Self::Because(Reason::Replayed),
+            DmError::JumpTooLarge { .. } => Self::Because(Reason::TooFarAhead),
+            DmError::Malformed => Self::Because(Reason::Malformed),
+            _ => Self::Because(Reason::Authentication),
+        }
+    }
+}
+
+impl From<GroupError> for Refused {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::Store { error } => Self::Stop(error.into()),
+            GroupError::WrongEpoch { .. } => Self::Because(Reason::WrongEpoch),
+            GroupError::Malformed => Self::Because(Reason::Malformed),
+            GroupError::Forbidden { .. } => Self::Because(Reason::Forbidden),
+            _ => Self::Because(Reason::Authentication),
+        }
+    }
+}
+
+/// What an entry did to its log.
+enum Effect {
+    /// The generation goes on.
+    Stays,
+    /// A valid turn: the next generation, in directs with its secret.
+    Turns(Option<Secret32>),
+}
+
+impl Step<'_> {
+    /// Handles entries of a conversation's log.
+    pub(super) fn log_entries(&mut self, log: LogId, entries: Vec<Entry>) -> Result<(), Error> {
+        let Some(mut row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
+        let generation = row.generation;
+        for entry in &entries {
+            if entry.seq <= row.seq {
+                continue;
+            }
+            if entry.seq != row.seq.next() || entry.generation != row.generation {
+                self.suspicion(&row, entry.seq, Suspicion::Skipped)?;
+                self.delay_log(log, &Refusal::Unknown);
+                break;
+            }
+            self.log_entry(&log, &mut row, entry)?;
+        }
+        row.save(&mut self.tx, &log);
+        self.link.dirty.insert(row.conversation);
+        if row.generation != generation && self.is_still_in(&row.conversation)? {
+            self.prove(&[(log, row)])?;
+        }
+        Ok(())
+    }
+
+    fn log_entry(&mut self, log: &LogId, row: &mut LogRow, entry: &Entry) -> Result<(), Error> {
+        let head = entry.leaf().extend(&row.head);
+        let mark = self.mark();
+        let mut suspicion = None;
+        let after = Checkpoint { seq: entry.seq, head };
+        let own = self.tx.get(Table::OutboxIndex, entry.id.as_bytes())?;
+        let handled = match own {
+            Some(key) => self.own_entry(log, row, entry, &key, after),
+            None => self.foreign_entry(log, row, entry, &mut suspicion),
+        };
+        let effect = match handled {
+            Ok(effect) => effect,
+            Err(Refused::Stop(error)) => return Err(error),
+            Err(Refused::Because(reason)) => {
+                self.undo_to(mark);
+                self.put_aside(log, row, entry, reason)?;
+                Effect::Stays
+            }
+        };
+        if let Some(suspicion) = suspicion {
+            self.suspicion(row, entry.seq, suspicion)?;
+        }
+        row.seq = entry.seq;
+        row.head = head;
+        self.remember_head(log, after);
+        if entry.turn.is_some() {
+            // Valid or void: the relay counts on, and so do we (rule DEL-33).
+            row.generation = row.generation.next();
+            row.turned_ms = self.now;
+            if let Effect::Turns(Some(secret)) = effect {
+                row.secret = secret.expose().to_vec().into();
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry of our own, recognised by its id: nothing is decrypted.
+    fn own_entry(
+        &mut self,
+        log: &LogId,
+        row: &mut LogRow,
+        entry: &Entry,
+        key: &[u8],
+        after: Checkpoint,
+    ) -> Result<Effect, Refused> {
+        let Some(outbox) = rows::load::<OutboxRow>(&self.tx, Table::Outbox, key)? else {
+            return Err(Reason::Replayed.into());
+        };
+        let sealed = outbox.sealed.as_ref().map(|sealed| PayloadHash::of(sealed.payload.as_slice()));
+        if sealed != Some(entry.leaf().payload) || entry.turn != outbox.sealed.as_ref().and_then(|s| s.turn) {
+            self.suspicion(row, entry.seq, Suspicion::Replaced)?;
+            self.rename_entry(key, outbox)?;
+            return Ok(Effect::Stays);
+        }
+        if outbox.accepted.is_none() {
+            self.accepted(key, entry.seq)?;
+        }
+        let welcomes = outbox.sealed.map(|sealed| sealed.welcomes).unwrap_or_default();
+        self.tx.delete(Table::Outbox, key);
+        self.tx.delete(Table::OutboxIndex, entry.id.as_bytes());
+        match outbox.item {
+            Item::Envelope(draft) => {
+                if let Some(message) = draft.message {
+                    let (account, device) = (self.us.device().account(), self.us.device().id());
+                    let content = crate::envelope::Frame::decode(draft.frame.as_slice())
+                        .map_err(|_| Refused::Because(Reason::Malformed))?
+                        .into_body();
+                    let row = MessageRow {
+                        id: message,
+                        account,
+                        device,
+                        sender_seq: draft.seq.unwrap_or(SenderSeq::FIRST),
+                        dedup: draft.dedup,
+                        sent_ms: draft.sent_ms,
+                        accepted_ms: UnixMs::from_u64(entry.accepted_ms),
+                        content: content.into(),
+                    };
+                    self.save_message(log, entry.seq, &row);
+                }
+                Ok(Effect::Stays)
+            }
+            Item::Turn { secret } => Ok(Effect::Turns(Secret32::from_slice(secret.as_slice()))),
+            Item::Commit(change) => {
+                let group_change = group::merge_pending(&mut self.tx, *log)?;
+                if let Change::Add { found, .. } = &change {
+                    self.welcome(log, row.generation.next(), after, found, &welcomes)?;
+                }
+                self.group_changed(log, row.conversation, &group_change)?;
+                Ok(Effect::Turns(None))
+            }
+            Item::Leave => Ok(Effect::Stays),
+        }
+    }
+
+    /// An entry of somebody else.
+    ///
+    /// What the sender had seen is compared before anything else is known to be right: where a fork keeps a message from
+    /// opening, this is what tells it from garbage.
+    fn foreign_entry(
+        &mut self,
+        log: &LogId,
+        row: &mut LogRow,
+        entry: &Entry,
+        suspicion: &mut Option<Suspicion>,
+    ) -> Result<Effect, Refused> {
+        let EntryContent::Payload(payload) = &entry.content else { return Err(Reason::Expired.into()) };
+        let keys = self.keys(log, row)?;
+        let parcel = shell::open(&keys.outer, *log, entry.generation, entry.id, entry.class, payload.as_slice())
+            .map_err(|error| match error {
+                ShellError::DoesNotOpen => Reason::Shell,
+                _ => Reason::Malformed,
+            })?;
+        *suspicion = self.check_evidence(log, entry, &parcel.evidence)?;
+        let conversation: rows::ConversationRow =
+            rows::load(&self.tx, Table::Conversations, row.conversation.as_bytes())?
+                .ok_or(crate::store::StoreError::Corrupt)?;
+        match (conversation.kind, parcel.kind) {
+            (Kind::Direct { peer }, ParcelKind::DirectMessage) => {
+                let (device, plaintext) = self.open_direct(log, row, peer, &parcel)?;
+                self.envelope(log, row, entry, peer, device, &plaintext)?;
+                no_turn(entry)
+            }
+            (Kind::Direct { peer }, ParcelKind::DirectTurn) => {
+                let (_, plaintext) = self.open_direct(log, row, peer, &parcel)?;
+                let secret = Secret32::from_slice(&plaintext).ok_or(Reason::Malformed)?;
+                let gate = LogKeys::derive(&secret, *log, row.generation.next()).gate();
+                if entry.turn == Some(gate) { Ok(Effect::Turns(Some(secret))) } else { Err(void(entry)) }
+            }
+            (Kind::Group, ParcelKind::GroupMessage | ParcelKind::GroupCommit | ParcelKind::GroupProposal) => {
+                self.group_parcel(log, row, entry, &parcel)
+            }
+            _ => Err(Reason::Malformed.into()),
+        }
+    }
+
+    fn open_direct(
+        &mut self,
+        log: &LogId,
+        row: &LogRow,
+        peer: AccountId,
+        parcel: &Parcel,
+    ) -> Result<(DeviceId, SecretBytes), Refused> {
+        let body = DirectBody::decode(&parcel.body).map_err(|_| Reason::Malformed)?;
+        let DirectForm::Inline(inline) = &body.form;
+        let (us, them) = self.places(peer);
+        if (body.sender, inline.recipient) != (them, us) {
+            return Err(Reason::Malformed.into());
+        }
+        let device = row.peer_device.ok_or(Reason::NoSession)?;
+        let ad = direct_ad(log, parcel.kind, &parcel.evidence, body.sender, inline.recipient);
+        let plaintext = dm::open(&mut self.tx, device, &ad, &inline.message, self.now, self.rng)?;
+        Ok((device, plaintext))
+    }
+
+    fn group_parcel(
+        &mut self,
+        log: &LogId,
+        row: &mut LogRow,
+        entry: &Entry,
+        parcel: &Parcel,
+    ) -> Result<Effect, Refused> {
+        let is_commit = parcel.kind == ParcelKind::GroupCommit;
+        if is_commit && entry.turn.is_none() {
+            return Err(Reason::CommitWithoutTurn.into());
+        }
+        if is_commit && group::has_pending_commit(&mut self.tx, *log)? {
+            // Ours has lost: the log has one winner per generation. The intent stays, and is staged anew.
+            group::discard_pending(&mut self.tx, *log)?;
+        }
+        let aad = parcel.evidence.to_bytes();
+        match (group::process(&mut self.tx, *log, &aad, &parcel.body)?, parcel.kind) {
+            (Processed::Application { sender, plaintext }, ParcelKind::GroupMessage) => {
+                self.envelope(log, row, entry, sender.account, sender.device, &plaintext)?;
+                no_turn(entry)
+            }
+            (Processed::Commit(change), ParcelKind::GroupCommit) => {
+                if change.standing == Standing::Member {
+                    let secret = group::generation_secret(&mut self.tx, *log, row.generation.next())?;
+                    let gate = LogKeys::derive(&secret, *log, row.generation.next()).gate();
+                    if entry.turn != Some(gate) {
+                        return Err(void(entry));
+                    }
+                }
+                self.group_changed(log, row.conversation, &change)?;
+                Ok(Effect::Turns(None))
+            }
+            (Processed::Proposal { .. }, ParcelKind::GroupProposal) => {
+                self.owe_commit(*log);
+                no_turn(entry)
+            }
+            _ => Err(Reason::Malformed.into()),
+        }
+    }
+
+    /// Handles what somebody else said.
+    fn envelope(
+        &mut self,
+        log: &LogId,
+        row: &mut LogRow,
+        entry: &Entry,
+        account: AccountId,
+        device: DeviceId,
+        plaintext: &[u8],
+    ) -> Result<(), Refused> {
+        let envelope = Envelope::decode(plaintext).map_err(|_| Reason::Malformed)?;
+        self.observe(log, row, device, &envelope)?;
+        self.delivered(log, row, account, device, &envelope)?;
+        match envelope.frame.kind() {
+            FrameKind::MESSAGE => {
+                Content::decode(envelope.frame.body()).map_err(|_| Reason::Malformed)?;
+                let id = MessageId::of(&row.conversation, &account, envelope.frame.body());
+                let message = MessageRow {
+                    id,
+                    account,
+                    device,
+                    sender_seq: envelope.seq,
+                    dedup: envelope.dedup,
+                    sent_ms: envelope.sent_ms,
+                    accepted_ms: UnixMs::from_u64(entry.accepted_ms),
+                    content: envelope.frame.body().to_vec().into(),
+                };
+                self.save_message(log, entry.seq, &message);
+                row.receipt_due = entry.seq;
+                self.owe_receipt(*log);
+                self.event(EventRow::Message { log: *log, seq: entry.seq })?;
+            }
+            FrameKind::STATUS => self.statuses(row.conversation, account, envelope.frame.body())?,
+            FrameKind::PROFILE => self.profile(account, device, envelope.frame.body())?,
+            // Kinds of a later version have no effect, and their senders are told nothing false (rule ENV-22).
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Checks the sender's sequence number.
+    fn observe(&mut self, log: &LogId, row: &LogRow, device: DeviceId, envelope: &Envelope) -> Result<(), Refused> {
+        let key = rows::device_key(log, &device);
+        let track = match self.tx.get(Table::Seen, &key)? {
+            Some(bytes) => SenderTrack::decode(&bytes).map_err(|_| crate::store::StoreError::Corrupt)?,
+            // Whoever joined later does not miss what was said before.
+            None => SenderTrack::starting_behind(SenderSeq::from_u64(envelope.seq.as_u64().saturating_sub(1))),
+        };
+        let (observation, track) = track.step(envelope.seq, envelope.dedup);
+        match observation {
+            Observation::InOrder | Observation::Late => {}
+            Observation::Gap { from, to } => {
+                self.event(EventRow::Gap { conversation: row.conversation, sender: device, from, to })?;
+            }
+            Observation::Duplicate => return Err(Reason::Replayed.into()),
+            Observation::Regression => return Err(Reason::Regression.into()),
+        }
+        self.tx.put(Table::Seen, &key, track.encode());
+        Ok(())
+    }
+
+    /// Takes note of what the sender has.
+    fn delivered(
+        &mut self,
+        log: &LogId,
+        row: &LogRow,
+        account: AccountId,
+        device: DeviceId,
+        envelope: &Envelope,
+    ) -> Result<(), Refused> {
+        let key = [b"d", rows::device_key(log, &device).as_slice()].concat();
+        let before: Option<Seq> = rows::load(&self.tx, Table::Receipts, &key)?;
+        // A claim past what the log holds is cut to what it can be true of.
+        let through = envelope.delivered.through().min(row.seq);
+        if before.is_none_or(|before| before < through) && through >= Seq::FIRST {
+            rows::save(&mut self.tx, Table::Receipts, &key, &through);
+            self.event(EventRow::Delivered { conversation: row.conversation, by: account, through })?;
+        }
+        for missing in envelope.delivered.missing() {
+            let key = [b"m", rows::device_key(log, &device).as_slice(), &missing.to_be_bytes()].concat();
+            self.tx.put(Table::Receipts, &key, Vec::new());
+        }
+        Ok(())
+    }
+
+    fn statuses(&mut self, conversation: ConversationId, account: AccountId, body: &[u8]) -> Result<(), Refused> {
+        if body.is_empty() {
+            return Ok(());
+        }
+        let list = StatusList::decode(body).map_err(|_| Reason::Malformed)?;
+        for crate::content::MessageStatus { message: id, status } in list.as_slice() {
+            let known = rows::load::<MessageRow>(
+                &self.tx,
+                Table::Messages,
+                &self.tx.get(Table::MessageIndex, id.as_bytes())?.map(|key| key.to_vec()).unwrap_or_default(),
+            )?;
+            let is_ours = known.is_some_and(|message| message.account == self.us.device().account());
+            if *status != Status::READ || !is_ours {
+                continue;
+            }
+            let key = [b"r", id.as_bytes().as_slice(), account.as_bytes()].concat();
+            if self.tx.get(Table::Receipts, &key)?.is_none() {
+                self.tx.put(Table::Receipts, &key, Vec::new());
+                self.event(EventRow::Read { conversation, message: *id, by: account })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn profile(&mut self, account: AccountId, _device: DeviceId, body: &[u8]) -> Result<(), Refused> {
+        let profile = Profile::decode(body).map_err(|_| Reason::Malformed)?;
+        self.learn_name(account, &profile.name)?;
+        Ok(())
+    }
+
+    /// Compares what the sender had seen with what we have.
+    fn check_evidence(
+        &self,
+        log: &LogId,
+        entry: &Entry,
+        evidence: &Evidence,
+    ) -> Result<Option<Suspicion>, Refused> {
+        if evidence.seq >= entry.seq {
+            return Ok(Some(Suspicion::Rollback));
+        }
+        let ours = self.tx.get(Table::Heads, &place_key(log, evidence.seq))?;
+        let differs = ours.is_some_and(|ours| ours.as_slice() != evidence.head.as_bytes());
+        Ok(differs.then_some(Suspicion::Fork))
+    }
+
+    fn remember_head(&mut self, log: &LogId, at: Checkpoint) {
+        self.tx.put(Table::Heads, &place_key(log, at.seq), at.head.as_bytes().to_vec());
+        if let Some(old) = at.seq.as_u64().checked_sub(HEADS_MAX) {
+            self.tx.delete(Table::Heads, &place_key(log, Seq::from_u64(old)));
+        }
+    }
+
+    pub(super) fn suspicion(&mut self, row: &LogRow, place: Seq, suspicion: Suspicion) -> Result<(), Error> {
+        self.event(EventRow::Suspicion { conversation: row.conversation, place, suspicion })
+    }
+
+    pub(super) fn undecryptable_event(&mut self, row: &LogRow, place: Seq, reason: Reason) -> Result<(), Error> {
+        self.event(EventRow::Undecryptable { conversation: row.conversation, place, reason })
+    }
+
+    /// Writes down an entry that could not be handled, and the reason; the newest of each log are kept.
+    fn put_aside(&mut self, log: &LogId, row: &mut LogRow, entry: &Entry, reason: Reason) -> Result<(), Error> {
+        let raw = match &entry.content {
+            EntryContent::Payload(payload) => payload.clone(),
+            EntryContent::Stub(_) => Vec::new().into(),
+        };
+        let aside =
+            UndecryptableRow { reason, generation: entry.generation, entry: entry.id, at_ms: self.now, raw };
+        rows::save(&mut self.tx, Table::Undecryptable, &place_key(log, entry.seq), &aside);
+        let kept =
+            self.tx.scan_prefix(Table::Undecryptable, log.as_bytes(), Direction::Ascending, UNDECRYPTABLE_MAX + 1)?;
+        if kept.len() > UNDECRYPTABLE_MAX
+            && let Some((oldest, _)) = kept.first()
+        {
+            self.tx.delete(Table::Undecryptable, oldest);
+        }
+        row.missing.push(entry.seq);
+        if row.missing.len() > MISSING_MAX {
+            row.missing.remove(0);
+        }
+        self.undecryptable_event(row, entry.seq, reason)
+    }
+
+    pub(super) fn save_message(&mut self, log: &LogId, seq: Seq, row: &MessageRow) {
+        let key = place_key(log, seq);
+        rows::save(&mut self.tx, Table::Messages, &key, row);
+        self.tx.put(Table::MessageIndex, row.id.as_bytes(), key);
+    }
+
+    /// Tells what a commit changed, and ends the conversation if it removed us.
+    fn group_changed(
+        &mut self,
+        log: &LogId,
+        conversation: ConversationId,
+        change: &GroupChange,
+    ) -> Result<(), Error> {
+        let by = change.actor.account;
+        if change.standing == Standing::Removed {
+            let mut row = self.conversation(&conversation)?;
+            if row.phase != rows::Phase::Left {
+                row.phase = rows::Phase::Removed;
+            }
+            self.save_conversation(&conversation, &row);
+            self.drop_outbox(&conversation)?;
+            return self.event(EventRow::Removed { conversation, by });
+        }
+        if !change.added.is_empty() {
+            for device in group::devices(&mut self.tx, *log)? {
+                self.learn_member(&device)?;
+            }
+        }
+        let added: Vec<AccountId> = change.added.iter().map(|member| member.account).collect();
+        let removed: Vec<AccountId> = change.removed.iter().map(|member| member.account).collect();
+        let renamed = change.policy.as_ref().filter(|policy| policy.old.name() != policy.new.name());
+        let name = renamed.map(|policy| policy.new.name().as_bytes().to_vec().into());
+        if added.is_empty() && removed.is_empty() && name.is_none() {
+            return Ok(());
+        }
+        self.event(EventRow::GroupChanged { conversation, by, added, removed, name })
+    }
+
+    fn is_still_in(&self, conversation: &ConversationId) -> Result<bool, Error> {
+        let row = self.conversation(conversation)?;
+        Ok(matches!(row.phase, rows::Phase::Active | rows::Phase::Opening))
+    }
+
+    /// Takes an ephemeral payload: shown if it is fresh, never stored.
+    pub(super) fn passing(&mut self, log: LogId, generation: Generation, payload: &[u8]) -> Result<(), Error> {
+        let Some(row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
+        if row.generation != generation {
+            return Ok(());
+        }
+        let keys = self.keys(&log, &row)?;
+        let conversation = self.conversation(&row.conversation)?;
+        let Some((account, message)) = self.open_passing(&keys, &log, &row, conversation.kind, payload)? else {
+            return Ok(());
+        };
+        let freshness = self.link.passing.entry(log).or_default().accept(&message, self.now);
+        if freshness == Freshness::Fresh
+            && account != self.us.device().account()
+            && message.frame.kind() == FrameKind::TYPING
+            && let Ok(typing) = Typing::decode(message.frame.body())
+        {
+            let (conversation, state) = (row.conversation, typing.state);
+            self.signal(super::event::Signal::Typing { conversation, account, state });
+        }
+        Ok(())
+    }
+
+    /// Opens an ephemeral payload and finds its sender; anything that is not right is dropped.
+    fn open_passing(
+        &mut self,
+        keys: &LogKeys,
+        log: &LogId,
+        row: &LogRow,
+        kind: Kind,
+        payload: &[u8],
+    ) -> Result<Option<(AccountId, Ephemeral)>, Error> {
+        let Ok(opened) = ephemeral::open(&keys.ephemeral, *log, row.generation, payload) else { return Ok(None) };
+        Ok(match kind {
+            Kind::Direct { peer } if row.peer_device == Some(opened.device()) => {
+                opened.unsigned().ok().map(|message| (peer, message))
+            }
+            Kind::Direct { .. } => None,
+            Kind::Group => {
+                let devices = group::devices(&mut self.tx, *log)?;
+                let device = devices.iter().find(|device| device.id() == opened.device());
+                device.and_then(|device| Some((device.account(), opened.verify(device.signing()).ok()?)))
+            }
+        })
+    }
+}
+
+/// An entry that is not a turn, and did not turn.
+fn no_turn(entry: &Entry) -> Result<Effect, Refused> {
+    if entry.turn.is_none() { Ok(Effect::Stays) } else { Err(Reason::VoidTurn.into()) }
+}
+
+fn void(entry: &Entry) -> Refused {
+    Refused::Because(if entry.turn.is_some() { Reason::VoidTurn } else { Reason::CommitWithoutTurn })
+}

@@ -1,0 +1,416 @@
+//! The rows that the engine keeps, each a version byte and a TLS encoding.
+//!
+//! | table | key | row |
+//! |---|---|---|
+//! | Meta | a name | [`ClientRow`] |
+//! | Contacts | account | [`ContactRow`] |
+//! | Conversations | conversation | [`ConversationRow`] |
+//! | Logs | log | [`LogRow`] |
+//! | Heads | log, seq | a head, 32 bytes |
+//! | Outbox | conversation, ordinal | [`OutboxRow`] |
+//! | OutboxIndex | entry id | the key of the outbox row |
+//! | Messages | log, seq | [`MessageRow`] |
+//! | MessageIndex | message id | the key of the message |
+//! | Seen | log, device | the track of a sender |
+//! | Receipts | log, device | what it has delivered |
+//! | Undecryptable | log, seq | [`UndecryptableRow`] |
+//! | Events | event id | `event::EventRow` |
+//! | Intents | ordinal | [`Intent`] |
+
+use tls_codec::{DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes};
+use undertone_wire::frame::{Checkpoint, Class, SlotKind};
+use undertone_wire::id::{EntryId, Generation, Head, Incarnation, InboxToken, LogId, Seq, ServerId, TakeId};
+
+use crate::content::MessageId;
+use crate::conversation::ConversationId;
+use crate::engine::event::Reason;
+use crate::envelope::{DedupId, SenderSeq};
+use crate::identity::{AccountId, DeviceId};
+use crate::store::{StoreError, Table, Tx};
+use crate::time::UnixMs;
+
+/// The version in front of every row.
+const ROW_VERSION: u8 = 1;
+
+/// Reads a row.
+pub(super) fn load<T: DeserializeBytes>(tx: &Tx<'_>, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
+    tx.get(table, key)?.map(|bytes| decode(&bytes)).transpose()
+}
+
+/// Decodes a row.
+pub(super) fn decode<T: DeserializeBytes>(bytes: &[u8]) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        Some((&ROW_VERSION, rest)) => T::tls_deserialize_exact_bytes(rest).map_err(|_| StoreError::Corrupt),
+        Some((&version, _)) if version > ROW_VERSION => Err(StoreError::TooNew),
+        _ => Err(StoreError::Corrupt),
+    }
+}
+
+/// Writes a row.
+pub(super) fn save(tx: &mut Tx<'_>, table: Table, key: &[u8], row: &impl Serialize) {
+    let mut bytes = vec![ROW_VERSION];
+    row.tls_serialize(&mut bytes).expect("writing to a Vec does not fail, and rows are far below 2^30 bytes");
+    tx.put(table, key, bytes);
+}
+
+/// The key of a row that stands at a place in a log.
+pub(super) fn place_key(log: &LogId, seq: Seq) -> Vec<u8> {
+    [log.as_bytes().as_slice(), &seq.to_be_bytes()].concat()
+}
+
+/// The key of a row that belongs to a device in a log.
+pub(super) fn device_key(log: &LogId, device: &DeviceId) -> Vec<u8> {
+    [log.as_bytes().as_slice(), device.as_bytes()].concat()
+}
+
+/// The key of an outbox row.
+pub(super) fn outbox_key(conversation: &ConversationId, ordinal: u64) -> Vec<u8> {
+    [conversation.as_bytes().as_slice(), &ordinal.to_be_bytes()].concat()
+}
+
+/// What the client knows of itself and its relay.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct ClientRow {
+    /// The relay that the account uses.
+    pub relay_url: VLBytes,
+    /// The identity of the relay, pinned at first contact.
+    pub server: Option<ServerId>,
+    /// The life of the relay's store when last seen.
+    pub incarnation: Option<Incarnation>,
+    /// The token that lets strangers knock at our inbox.
+    pub knock: InboxToken,
+    /// The last inbox entry that was handled.
+    pub inbox_seq: Seq,
+    /// The id of the next event.
+    pub next_event: u64,
+    /// The ordinal of the next outbox row or intent.
+    pub next_ordinal: u64,
+    /// What the relay should hold of our key packages and prekeys, to be topped up.
+    pub shelves: Vec<Shelf>,
+}
+
+impl ClientRow {
+    /// Where the row stands.
+    pub(super) const KEY: &'static [u8] = b"client";
+
+    pub(super) fn load(tx: &Tx<'_>) -> Result<Self, StoreError> {
+        load(tx, Table::Meta, Self::KEY)?.ok_or(StoreError::Corrupt)
+    }
+
+    pub(super) fn save(&self, tx: &mut Tx<'_>) {
+        save(tx, Table::Meta, Self::KEY, self);
+    }
+}
+
+/// One slot kind that we publish: its present version and body, to ask what is left without changing it.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct Shelf {
+    pub kind: SlotKind,
+    pub version: u64,
+    pub body: VLBytes,
+}
+
+/// An account that we know.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct ContactRow {
+    /// Its certificate, encoded.
+    pub certificate: VLBytes,
+    /// What it calls itself.
+    pub name: VLBytes,
+    /// The direct conversation with it.
+    pub conversation: ConversationId,
+}
+
+impl ContactRow {
+    pub(super) fn name(&self) -> String {
+        String::from_utf8_lossy(self.name.as_slice()).into_owned()
+    }
+}
+
+/// A conversation.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct ConversationRow {
+    /// What kind it is.
+    pub kind: Kind,
+    /// How far it is.
+    pub phase: Phase,
+    /// The log to which it sends; in a direct conversation none until the peer's keys are known.
+    pub log: Option<LogId>,
+    /// The last message of others that was marked read.
+    pub read_through: Seq,
+    /// When it began, for the order of a list.
+    pub created_ms: UnixMs,
+}
+
+impl ConversationRow {
+    /// A conversation that has no log yet.
+    pub(super) fn new(kind: Kind, now: UnixMs) -> Self {
+        Self { kind, phase: Phase::Opening, log: None, read_through: Seq::from_u64(0), created_ms: now }
+    }
+}
+
+/// What kind of conversation it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// Between two accounts.
+    #[tls_codec(discriminant = 1)]
+    Direct {
+        /// The other account.
+        peer: AccountId,
+    },
+    /// An MLS group.
+    #[tls_codec(discriminant = 2)]
+    Group,
+}
+
+/// How far a conversation is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// The peer's keys are being fetched.
+    Opening = 1,
+    /// Messages flow.
+    Active = 2,
+    /// We left, or asked to.
+    Left = 3,
+    /// We were removed.
+    Removed = 4,
+    /// The peer cannot be reached: its keys are missing or do not verify.
+    Failed = 5,
+}
+
+/// One log of a conversation.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct LogRow {
+    pub conversation: ConversationId,
+    /// The generation that the log is in, behind the last entry that was handled.
+    pub generation: Generation,
+    /// The last entry that was handled.
+    pub seq: Seq,
+    /// The head behind it.
+    pub head: Head,
+    /// The secret of the generation in directs; groups export theirs. 32 bytes or none.
+    pub secret: VLBytes,
+    /// The peer's device in directs.
+    pub peer_device: Option<DeviceId>,
+    /// The seed of the control key, if we hold it. 32 bytes or none.
+    pub control: VLBytes,
+    /// Whether the relay has the log.
+    pub creation: Creation,
+    /// The sequence number of our next envelope in this log.
+    pub next_seq: SenderSeq,
+    /// The last entry whose content asks for a delivery receipt that we have not sent.
+    pub receipt_due: Seq,
+    /// The entries of others that could not be read, newest last, at most 64.
+    pub missing: Vec<Seq>,
+    /// When the generation began here, for the age of a direct turn.
+    pub turned_ms: UnixMs,
+}
+
+impl LogRow {
+    /// A log that is read from behind `checkpoint` on, to be created at the relay.
+    pub(super) fn new(
+        conversation: ConversationId,
+        generation: Generation,
+        checkpoint: Checkpoint,
+        now: UnixMs,
+    ) -> Self {
+        Self {
+            conversation,
+            generation,
+            seq: checkpoint.seq,
+            head: checkpoint.head,
+            secret: Vec::new().into(),
+            peer_device: None,
+            control: Vec::new().into(),
+            creation: Creation::Wanted,
+            next_seq: SenderSeq::FIRST,
+            receipt_due: Seq::from_u64(0),
+            missing: Vec::new(),
+            turned_ms: now,
+        }
+    }
+
+    pub(super) fn load(tx: &Tx<'_>, log: &LogId) -> Result<Option<Self>, StoreError> {
+        load(tx, Table::Logs, log.as_bytes())
+    }
+
+    pub(super) fn save(&self, tx: &mut Tx<'_>, log: &LogId) {
+        save(tx, Table::Logs, log.as_bytes(), self);
+    }
+}
+
+/// Whether the relay has a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+pub(super) enum Creation {
+    /// We are to create it.
+    Wanted = 1,
+    /// It is there.
+    Done = 2,
+}
+
+/// Something to be appended.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct OutboxRow {
+    /// Its id in the log, kept across retries and re-seals.
+    pub entry: EntryId,
+    pub class: Class,
+    pub item: Item,
+    /// The bytes that were, or are about to be, handed to the relay.
+    pub sealed: Option<Sealed>,
+    /// Where the relay says it stands; the log has yet to show it.
+    pub accepted: Option<Seq>,
+}
+
+/// A payload, sealed for one generation. Sent again unchanged until the log has left that generation.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct Sealed {
+    /// The log for which it was sealed: after crossed first contacts a conversation has two.
+    pub log: LogId,
+    pub generation: Generation,
+    pub payload: VLBytes,
+    /// The gate that the entry brings, if it turns the log.
+    pub turn: Option<undertone_wire::gate::Gate>,
+    /// The MLS Welcomes that go out once the commit is in the log, each to one device.
+    pub welcomes: Vec<SealedWelcome>,
+}
+
+/// An MLS Welcome for one device.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct SealedWelcome {
+    pub device: DeviceId,
+    pub welcome: VLBytes,
+}
+
+/// What is to be appended.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+pub(super) enum Item {
+    /// An envelope, still without receipts: they are added when it is sealed.
+    #[tls_codec(discriminant = 1)]
+    Envelope(Draft),
+    /// A new generation secret for a direct conversation. 32 bytes.
+    #[tls_codec(discriminant = 2)]
+    Turn { secret: VLBytes },
+    /// A change of a group.
+    #[tls_codec(discriminant = 3)]
+    Commit(Change),
+    /// Our own leaving of a group.
+    #[tls_codec(discriminant = 4)]
+    Leave,
+}
+
+/// An envelope to be.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct Draft {
+    pub dedup: DedupId,
+    /// Drawn when it is sealed for the first time, so that numbers follow the order of the log.
+    pub seq: Option<SenderSeq>,
+    pub sent_ms: UnixMs,
+    /// The frame, encoded.
+    pub frame: VLBytes,
+    /// The id of its message, if it is one.
+    pub message: Option<MessageId>,
+}
+
+/// A change of a group, as an intent that survives lost races.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+pub(super) enum Change {
+    /// Adding accounts: those still looked up, and the devices found.
+    #[tls_codec(discriminant = 1)]
+    Add { wanted: Vec<AccountId>, found: Vec<Invitee> },
+    /// Removing accounts.
+    #[tls_codec(discriminant = 2)]
+    Remove { accounts: Vec<AccountId> },
+    /// A new name.
+    #[tls_codec(discriminant = 3)]
+    Rename { name: VLBytes },
+    /// Committing what others have proposed.
+    #[tls_codec(discriminant = 4)]
+    Proposals,
+}
+
+/// A device to be added to a group.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct Invitee {
+    pub account: AccountId,
+    pub device: DeviceId,
+    pub key_package: VLBytes,
+    /// The address of its inbox, encoded.
+    pub address: VLBytes,
+}
+
+/// A message in a log.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct MessageRow {
+    pub id: MessageId,
+    pub account: AccountId,
+    pub device: DeviceId,
+    pub sender_seq: SenderSeq,
+    pub dedup: DedupId,
+    /// By the sender's clock: shown, never trusted.
+    pub sent_ms: UnixMs,
+    /// By the relay's clock: shown, never trusted.
+    pub accepted_ms: UnixMs,
+    /// The content, as it was received.
+    pub content: VLBytes,
+}
+
+/// An entry that could not be read.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct UndecryptableRow {
+    pub reason: Reason,
+    pub generation: Generation,
+    pub entry: EntryId,
+    pub at_ms: UnixMs,
+    /// The payload, for a later retry.
+    pub raw: VLBytes,
+}
+
+/// Something to be done at the relay besides appending. Kept until it is done or has failed for good.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+pub(super) enum Intent {
+    /// Writing a directory slot of ours.
+    #[tls_codec(discriminant = 1)]
+    Publish { kind: SlotKind, version: u64, body: VLBytes, items: Vec<VLBytes> },
+    /// Creating a log.
+    #[tls_codec(discriminant = 2)]
+    Create { log: LogId },
+    /// Learning the keys of an account.
+    #[tls_codec(discriminant = 3)]
+    Lookup { account: AccountId, purpose: Purpose, stage: Stage, take: TakeId },
+    /// Putting an entry into an inbox.
+    #[tls_codec(discriminant = 4)]
+    Deposit { inbox: LogId, token: InboxToken, entry: EntryId, payload: VLBytes },
+}
+
+/// Why an account is looked up.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+pub(super) enum Purpose {
+    /// To open the direct conversation with it.
+    #[tls_codec(discriminant = 1)]
+    Contact,
+    /// To add it to a group, for the outbox row named.
+    #[tls_codec(discriminant = 2)]
+    Member { conversation: ConversationId, ordinal: u64 },
+}
+
+/// How far a lookup is: each stage is one `take`.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+pub(super) enum Stage {
+    /// The device list of the account.
+    #[tls_codec(discriminant = 1)]
+    Devices,
+    /// The inbox address of its device, whose credential is known.
+    #[tls_codec(discriminant = 2)]
+    Address { credential: VLBytes },
+    /// Its prekeys or key packages.
+    #[tls_codec(discriminant = 3)]
+    Keys { credential: VLBytes, address: VLBytes },
+}

@@ -1,0 +1,198 @@
+//! A world of clients and one relay, with one clock and one seed. Everything that a driver does is done here: commit,
+//! transmit, wake; and everything that can go wrong between two of these.
+
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test uses a part; a broken world is a failed test")]
+
+pub mod relay;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use undertone::conversation::{ConversationId, Message};
+use undertone::engine::{Client, Event, EventId, Input, Output, Signal, StepId};
+use undertone::store::{MemoryStore, Store};
+use undertone::time::UnixMs;
+
+use relay::SimRelay;
+
+/// A world.
+pub struct World {
+    pub relay: SimRelay,
+    pub nodes: Vec<Node>,
+    pub now: UnixMs,
+    pub rng: StdRng,
+}
+
+/// A client with its disk, its connection and its app.
+pub struct Node {
+    pub client: Client<MemoryStore>,
+    pub store: MemoryStore,
+    pub is_connected: bool,
+    pub timer: Option<UnixMs>,
+    pub events: Vec<(EventId, Event)>,
+    pub signals: Vec<Signal>,
+    pub frames_sent: Vec<Vec<u8>>,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        println!("seed {seed}");
+        let now = UnixMs::from_u64(1_800_000_000_000);
+        Self { relay: SimRelay::new(), nodes: Vec::new(), now, rng: StdRng::seed_from_u64(seed) }
+    }
+
+    /// A world of people with these names, all online, who know nobody.
+    pub fn of(seed: u64, names: &[&str]) -> Self {
+        let mut world = Self::new(seed);
+        for name in names {
+            let node = world.add(name);
+            world.connect(node);
+        }
+        world.run();
+        world
+    }
+
+    /// Adds a person who is offline.
+    pub fn add(&mut self, name: &str) -> usize {
+        let store = MemoryStore::new();
+        let client = Client::create(store.clone(), name, "ws://relay.example", self.now, &mut self.rng).unwrap();
+        self.nodes.push(Node {
+            client,
+            store,
+            is_connected: false,
+            timer: None,
+            events: Vec::new(),
+            signals: Vec::new(),
+            frames_sent: Vec::new(),
+        });
+        let node = self.nodes.len() - 1;
+        self.drain(node);
+        node
+    }
+
+    pub fn connect(&mut self, node: usize) {
+        self.relay.connect(node);
+        self.nodes[node].is_connected = true;
+        self.input(node, Input::Connected);
+    }
+
+    pub fn disconnect(&mut self, node: usize) {
+        self.relay.disconnect(node);
+        self.nodes[node].is_connected = false;
+        self.input(node, Input::Disconnected);
+    }
+
+    /// The process dies: everything that is not on its disk is gone. It comes up again offline.
+    pub fn crash(&mut self, node: usize) {
+        self.relay.disconnect(node);
+        let store = self.nodes[node].store.clone();
+        let client = Client::open(store, self.now, &mut self.rng).unwrap().expect("the account was durable");
+        let this = &mut self.nodes[node];
+        this.client = client;
+        this.is_connected = false;
+        this.timer = None;
+        self.drain(node);
+    }
+
+    /// Calls a client and does what it wants done.
+    pub fn call<R>(
+        &mut self,
+        node: usize,
+        call: impl FnOnce(&mut Client<MemoryStore>, UnixMs, &mut StdRng) -> R,
+    ) -> R {
+        let result = call(&mut self.nodes[node].client, self.now, &mut self.rng);
+        self.drain(node);
+        result
+    }
+
+    pub fn input(&mut self, node: usize, input: Input<'_>) {
+        self.call(node, |client, now, rng| client.handle(input, now, rng)).unwrap();
+    }
+
+    fn drain(&mut self, node: usize) {
+        while let Some(output) = self.nodes[node].client.poll() {
+            match output {
+                Output::Persist(step, batch) => {
+                    self.nodes[node].store.commit(&batch).unwrap();
+                    self.persisted(node, step);
+                }
+                Output::Transmit(bytes) => {
+                    self.nodes[node].frames_sent.push(bytes.clone());
+                    self.relay.take_frame(node, &bytes);
+                }
+                Output::Event(id, event) => self.nodes[node].events.push((id, event)),
+                Output::Signal(signal) => self.nodes[node].signals.push(signal),
+                Output::Timer(at) => self.nodes[node].timer = Some(at),
+                _ => {}
+            }
+        }
+    }
+
+    fn persisted(&mut self, node: usize, step: StepId) {
+        let now = self.now;
+        self.nodes[node].client.handle(Input::Persisted(step), now, &mut self.rng).unwrap();
+    }
+
+    /// Delivers one frame to a random connected client that has one waiting; false if there is none.
+    pub fn deliver_one(&mut self) -> bool {
+        let start = self.rng.random_range(0..self.nodes.len());
+        for offset in 0..self.nodes.len() {
+            let node = (start + offset) % self.nodes.len();
+            if let Some(frame) = self.relay.pop(node) {
+                self.input(node, Input::Frame(&frame));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Lets everything happen that happens by itself within two minutes.
+    pub fn run(&mut self) {
+        let end = self.now.after(std::time::Duration::from_secs(120));
+        loop {
+            if self.deliver_one() {
+                continue;
+            }
+            let connected = self.nodes.iter().enumerate().filter(|(_, node)| node.is_connected);
+            let next = connected.filter_map(|(at, node)| node.timer.map(|timer| (timer, at))).min();
+            match next {
+                Some((at, node)) if at <= end => {
+                    self.now = self.now.max(at);
+                    self.relay.now_ms = self.now.as_u64();
+                    self.nodes[node].timer = None;
+                    self.input(node, Input::Timer);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Makes the direct conversation of two people, `one` inviting `other`.
+    pub fn befriend(&mut self, one: usize, other: usize) -> ConversationId {
+        let invitation = self.nodes[other].client.invitation().unwrap();
+        self.call(one, |client, now, rng| client.add_contact(&invitation, now, rng)).unwrap()
+    }
+
+    pub fn say(&mut self, node: usize, conversation: ConversationId, text: &str) {
+        let content = undertone::content::Content::text(text, &mut self.rng).unwrap();
+        self.call(node, |client, now, rng| client.send(&conversation, &content, now, rng)).unwrap();
+    }
+
+    pub fn history(&self, node: usize, conversation: ConversationId) -> Vec<Message> {
+        self.nodes[node].client.history(&conversation, None, 10_000).unwrap()
+    }
+
+    /// The texts of a conversation, in the order in which they are shown.
+    pub fn texts(&self, node: usize, conversation: ConversationId) -> Vec<String> {
+        let history = self.history(node, conversation);
+        history.iter().map(|message| message.content.plain_text().unwrap_or("?").to_owned()).collect()
+    }
+
+    /// What the app was told as messages, in order.
+    pub fn told(&self, node: usize) -> Vec<String> {
+        let text = |event: &Event| match event {
+            Event::Message(message) => message.content.plain_text().map(str::to_owned),
+            _ => None,
+        };
+        self.nodes[node].events.iter().filter_map(|(_, event)| text(event)).collect()
+    }
+}
