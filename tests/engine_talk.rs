@@ -1,5 +1,7 @@
 //! Two people and a group talk through the relay, and nothing is lost (spec/delivery).
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod sim;
 
 use sim::World;

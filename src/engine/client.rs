@@ -89,13 +89,7 @@ impl<S: StoreView> Client<S> {
     ///
     /// # Errors
     /// `Misuse` if the store has an account already, or for a name that is refused; `Storage`.
-    pub fn create(
-        store: S,
-        name: &str,
-        relay_url: &str,
-        now: UnixMs,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Self, Error> {
+    pub fn create(store: S, name: &str, relay_url: &str, now: UnixMs, rng: &mut dyn CryptoRng) -> Result<Self, Error> {
         let overlay = Overlay::default();
         let mut tx = Tx::new(&store, &overlay);
         if tx.get(Table::Meta, ClientRow::KEY)?.is_some() {

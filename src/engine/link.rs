@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use undertone_wire::frame::{
-    Create, Hello, LaneToken, Lane, OpenInbox, Place, ProofResult, ProofVerdict, RelayFrame, Reply, Request, SlotKind,
+    Create, Hello, Lane, LaneToken, OpenInbox, Place, ProofResult, ProofVerdict, RelayFrame, Reply, Request, SlotKind,
 };
 use undertone_wire::gate::{Proof, Right, proof_input};
 use undertone_wire::id::{ConnectionNonce, Generation, LogId, RequestId, Seq, ServerId};
@@ -26,9 +26,7 @@ use crate::conversation::ConversationId;
 use crate::crypto::sign::SigningKey;
 use crate::envelope::ephemeral::EphemeralTrack;
 use crate::error::Error;
-use crate::limits::{
-    BACKOFF_FIRST_MS, BACKOFF_MAX_MS, COMMIT_JITTER_MS, RECEIPT_DELAY, TURN_AGE,
-};
+use crate::limits::{BACKOFF_FIRST_MS, BACKOFF_MAX_MS, COMMIT_JITTER_MS, RECEIPT_DELAY, TURN_AGE};
 use crate::store::{Direction, Table};
 use crate::time::UnixMs;
 
@@ -93,7 +91,10 @@ pub(super) enum Pending {
     Unwatched,
     Prove(Vec<(LogId, Generation, Right)>),
     Subscribe(LogId),
-    Append { log: LogId, rows: Vec<Vec<u8>> },
+    Append {
+        log: LogId,
+        rows: Vec<Vec<u8>>,
+    },
     Intent(u64),
     Stock(SlotKind),
 }
@@ -115,9 +116,10 @@ impl Link {
     /// The next moment at which something is due by itself.
     pub(super) fn next_timer(&self) -> Option<UnixMs> {
         let intents = self.retries.iter().filter(|(ordinal, _)| !self.busy.contains(ordinal)).map(|(_, r)| r.at);
-        let logs = self.logs.values().flat_map(|link| {
-            [link.retry.map(|retry| retry.at), link.receipt_at, link.commit_at].into_iter().flatten()
-        });
+        let logs = self
+            .logs
+            .values()
+            .flat_map(|link| [link.retry.map(|retry| retry.at), link.receipt_at, link.commit_at].into_iter().flatten());
         if self.is_online() { intents.chain(logs).min() } else { None }
     }
 
@@ -206,9 +208,7 @@ impl Step<'_> {
             },
             RelayFrame::Entries { log, entries } if log == self.us.inbox() => self.inbox_entries(entries),
             RelayFrame::Entries { log, entries } => self.log_entries(log, entries),
-            RelayFrame::Ephemeral { log, generation, payload } => {
-                self.passing(log, generation, payload.as_slice())
-            }
+            RelayFrame::Ephemeral { log, generation, payload } => self.passing(log, generation, payload.as_slice()),
             // The proof of the new generation is on its way: it is made when the entry that turned is handled.
             RelayFrame::Turned { .. } => Ok(()),
             RelayFrame::Ended { log, reason } => self.subscription_ended(log, &reason),
@@ -240,8 +240,7 @@ impl Step<'_> {
         self.signal(Signal::Online);
         self.open_inbox(&client)?;
         let logs = self.logs()?;
-        let ready: Vec<(LogId, LogRow)> =
-            logs.into_iter().filter(|(_, row)| row.creation == Creation::Done).collect();
+        let ready: Vec<(LogId, LogRow)> = logs.into_iter().filter(|(_, row)| row.creation == Creation::Done).collect();
         self.prove(&ready)?;
         for (log, row) in &ready {
             self.subscribe(*log, row.seq.next());

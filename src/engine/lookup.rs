@@ -21,8 +21,8 @@ use crate::crypto::sign::SigningKey;
 use crate::crypto::{Secret32, random_array};
 use crate::dm::{self, BundleBody, FirstMessage, OneTimeItem};
 use crate::envelope::Extensions;
-use crate::envelope::first_contact::{Introduction, NAMES_MAX, NameHint, WelcomeNote};
 use crate::envelope::address::InboxAddress;
+use crate::envelope::first_contact::{Introduction, NAMES_MAX, NameHint, WelcomeNote};
 use crate::envelope::inbox::{self, InboxEntry, InboxKind, InboxPlace};
 use crate::envelope::keys::{direct_control_key, direct_log_id};
 use crate::error::Error;
@@ -264,8 +264,7 @@ impl Step<'_> {
                     Purpose::Member { conversation, ordinal } => {
                         let key_package = taken.item.clone().unwrap_or_else(|| taken.body.clone());
                         group::verify_key_package(key_package.as_slice(), self.now).map_err(|_| Error::BadKeys)?;
-                        let found =
-                            Invitee { account, device: device.id(), key_package, address: address.clone() };
+                        let found = Invitee { account, device: device.id(), key_package, address: address.clone() };
                         self.invitee(conversation, *ordinal, account, Some(found))
                     }
                 };
@@ -497,11 +496,8 @@ impl Step<'_> {
             ..LogRow::new(id, Generation::FIRST, Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY }, self.now)
         }
         .save(&mut self.tx, &log);
-        let conversation = ConversationRow {
-            log: Some(log),
-            phase: Phase::Active,
-            ..ConversationRow::new(Kind::Group, self.now)
-        };
+        let conversation =
+            ConversationRow { log: Some(log), phase: Phase::Active, ..ConversationRow::new(Kind::Group, self.now) };
         self.save_conversation(&id, &conversation);
         self.intend(&Intent::Create { log })?;
         self.event(EventRow::Ready { conversation: id })?;

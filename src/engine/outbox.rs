@@ -56,7 +56,12 @@ impl Step<'_> {
             return Err(Error::TooLarge { len: body.len(), len_max: CONTENT_LEN_MAX });
         }
         let message = MessageId::of(id, &self.us.device().account(), &body);
-        let ordinal = self.enqueue_frame(id, Frame::new(FrameKind::MESSAGE, IfUnknown::Keep, body), Some(message), Class::Normal)?;
+        let ordinal = self.enqueue_frame(
+            id,
+            Frame::new(FrameKind::MESSAGE, IfUnknown::Keep, body),
+            Some(message),
+            Class::Normal,
+        )?;
         Ok(LocalId::from_u64(ordinal))
     }
 
@@ -172,8 +177,7 @@ impl Step<'_> {
             row.save(&mut self.tx, &log);
             self.turn_direct(id)?;
         }
-        let queue =
-            self.tx.scan_prefix(Table::Outbox, id.as_bytes(), Direction::Ascending, 2 * APPEND_ENTRIES_MAX)?;
+        let queue = self.tx.scan_prefix(Table::Outbox, id.as_bytes(), Direction::Ascending, 2 * APPEND_ENTRIES_MAX)?;
         let mut entries: Vec<NewEntry> = Vec::new();
         let mut keys = Vec::new();
         let mut payloads_len = 0;
@@ -204,13 +208,7 @@ impl Step<'_> {
             if payloads_len > APPEND_LEN_MAX {
                 break;
             }
-            entries.push(NewEntry {
-                id: outbox.entry,
-                class: outbox.class,
-                ttl_s: 0,
-                payload,
-                turn: sealed.turn,
-            });
+            entries.push(NewEntry { id: outbox.entry, class: outbox.class, ttl_s: 0, payload, turn: sealed.turn });
             outbox.sealed = Some(sealed);
             rows::save(&mut self.tx, Table::Outbox, &key, &outbox);
             keys.push(key);
@@ -277,7 +275,7 @@ impl Step<'_> {
                         let parcel = Parcel { kind: ParcelKind::GroupMessage, evidence, body };
                         self.sealed(log, row, outbox, &parcel, None)
                     }
-                    Err(error) => return never(error),
+                    Err(error) => never(error),
                 }
             }
             (Item::Leave, Kind::Group) => match group::leave(&mut self.tx, self.us, *log, &evidence.to_bytes()) {
@@ -285,7 +283,7 @@ impl Step<'_> {
                     let parcel = Parcel { kind: ParcelKind::GroupProposal, evidence, body };
                     self.sealed(log, row, outbox, &parcel, None)
                 }
-                Err(error) => return never(error),
+                Err(error) => never(error),
             },
             (Item::Commit(change), Kind::Group) => {
                 let prepared = match self.prepare(log, change, &evidence)? {
@@ -564,7 +562,13 @@ impl Step<'_> {
 }
 
 /// The associated data of a direct message: the log, the kind, what the sender has seen, and the two devices.
-pub(super) fn direct_ad(log: &LogId, kind: ParcelKind, evidence: &Evidence, sender: DevicePlace, recipient: DevicePlace) -> Vec<u8> {
+pub(super) fn direct_ad(
+    log: &LogId,
+    kind: ParcelKind,
+    evidence: &Evidence,
+    sender: DevicePlace,
+    recipient: DevicePlace,
+) -> Vec<u8> {
     let mut ad = log.as_bytes().to_vec();
     ad.push(kind as u8);
     ad.extend_from_slice(&evidence.to_bytes());

@@ -96,7 +96,12 @@ impl<'q, 's> Query<'q, 's> {
         self.described(us, *id, &row)
     }
 
-    fn described(&mut self, us: &LocalIdentity, id: ConversationId, row: &ConversationRow) -> Result<Conversation, Error> {
+    fn described(
+        &mut self,
+        us: &LocalIdentity,
+        id: ConversationId,
+        row: &ConversationRow,
+    ) -> Result<Conversation, Error> {
         let own = us.device().account();
         let (kind, name, accounts) = match (row.kind, row.log) {
             (Kind::Direct { peer }, _) => {
@@ -232,8 +237,7 @@ impl<'q, 's> Query<'q, 's> {
         others: &Others,
     ) -> Result<Message, Error> {
         let is_ours = row.account == us.device().account();
-        let status =
-            if is_ours { self.status(log, seq, &row.id, others)? } else { MessageStatus::Delivered };
+        let status = if is_ours { self.status(log, seq, &row.id, others)? } else { MessageStatus::Delivered };
         Ok(Message {
             id: row.id,
             conversation: *id,
@@ -277,8 +281,7 @@ impl<'q, 's> Query<'q, 's> {
             }
             Kind::Group => {
                 let members = group::members(self.tx, *log).unwrap_or_default();
-                let devices =
-                    members.iter().map(|member| member.device).filter(|device| *device != own.id()).collect();
+                let devices = members.iter().map(|member| member.device).filter(|device| *device != own.id()).collect();
                 let mut accounts: Vec<AccountId> =
                     members.iter().map(|member| member.account).filter(|account| *account != own.account()).collect();
                 accounts.sort_unstable();
@@ -290,8 +293,7 @@ impl<'q, 's> Query<'q, 's> {
 
     pub(super) fn safety_number(&mut self, us: &LocalIdentity, account: &AccountId) -> Result<SafetyNumber, Error> {
         let contact = self.contact(account)?.ok_or(Error::UnknownAccount)?;
-        let theirs =
-            AccountCertificate::decode(contact.certificate.as_slice()).map_err(|_| StoreError::Corrupt)?;
+        let theirs = AccountCertificate::decode(contact.certificate.as_slice()).map_err(|_| StoreError::Corrupt)?;
         Ok(SafetyNumber::of(us.account_certificate(), &theirs))
     }
 
@@ -313,4 +315,3 @@ fn seq_of(key: &[u8]) -> Result<Seq, Error> {
     let seq = key.last_chunk::<8>().ok_or(StoreError::Corrupt)?;
     Ok(Seq::from_u64(u64::from_be_bytes(*seq)))
 }
-

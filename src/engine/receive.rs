@@ -14,6 +14,7 @@ use crate::conversation::ConversationId;
 use crate::crypto::{Secret32, SecretBytes};
 use crate::dm::{self, DmError};
 use crate::envelope::ephemeral::{self, Ephemeral, Freshness};
+use crate::envelope::receipts::MISSING_MAX;
 use crate::envelope::shell::{self, ShellError};
 use crate::envelope::{
     DirectBody, DirectForm, Envelope, Evidence, FrameKind, LogKeys, Observation, Parcel, ParcelKind, SenderSeq,
@@ -22,7 +23,6 @@ use crate::envelope::{
 use crate::error::Error;
 use crate::group::{self, GroupChange, GroupError, Processed, Standing};
 use crate::identity::{AccountId, DeviceId};
-use crate::envelope::receipts::MISSING_MAX;
 use crate::limits::{HEADS_MAX, UNDECRYPTABLE_MAX};
 use crate::store::{Direction, Table};
 use crate::time::UnixMs;
@@ -418,12 +418,7 @@ impl Step<'_> {
     }
 
     /// Compares what the sender had seen with what we have.
-    fn check_evidence(
-        &self,
-        log: &LogId,
-        entry: &Entry,
-        evidence: &Evidence,
-    ) -> Result<Option<Suspicion>, Refused> {
+    fn check_evidence(&self, log: &LogId, entry: &Entry, evidence: &Evidence) -> Result<Option<Suspicion>, Refused> {
         if evidence.seq >= entry.seq {
             return Ok(Some(Suspicion::Rollback));
         }
@@ -453,8 +448,7 @@ impl Step<'_> {
             EntryContent::Payload(payload) => payload.clone(),
             EntryContent::Stub(_) => Vec::new().into(),
         };
-        let aside =
-            UndecryptableRow { reason, generation: entry.generation, entry: entry.id, at_ms: self.now, raw };
+        let aside = UndecryptableRow { reason, generation: entry.generation, entry: entry.id, at_ms: self.now, raw };
         rows::save(&mut self.tx, Table::Undecryptable, &place_key(log, entry.seq), &aside);
         let kept =
             self.tx.scan_prefix(Table::Undecryptable, log.as_bytes(), Direction::Ascending, UNDECRYPTABLE_MAX + 1)?;
@@ -477,12 +471,7 @@ impl Step<'_> {
     }
 
     /// Tells what a commit changed, and ends the conversation if it removed us.
-    fn group_changed(
-        &mut self,
-        log: &LogId,
-        conversation: ConversationId,
-        change: &GroupChange,
-    ) -> Result<(), Error> {
+    fn group_changed(&mut self, log: &LogId, conversation: ConversationId, change: &GroupChange) -> Result<(), Error> {
         let by = change.actor.account;
         if change.standing == Standing::Removed {
             let mut row = self.conversation(&conversation)?;

@@ -19,7 +19,7 @@
 
 use tls_codec::{DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes};
 use undertone_wire::frame::{Checkpoint, Class, SlotKind};
-use undertone_wire::id::{EntryId, Generation, Head, Incarnation, InboxToken, LogId, Seq, ServerId, TakeId};
+use undertone_wire::id::{EntryId, Generation, Head, InboxToken, Incarnation, LogId, Seq, ServerId, TakeId};
 
 use crate::content::MessageId;
 use crate::conversation::ConversationId;

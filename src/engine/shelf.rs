@@ -96,8 +96,7 @@ impl Step<'_> {
             Publish::signature_input(nonce, server, kind, version, body.as_slice(), &items)
         });
         let owner = key.verify_key();
-        Ok(signature
-            .map(|signature| Request::Publish(Publish { owner, kind, version, body, items, signature })))
+        Ok(signature.map(|signature| Request::Publish(Publish { owner, kind, version, body, items, signature })))
     }
 
     /// The relay has what was published.

@@ -181,8 +181,8 @@ impl Batch {
     }
 
     /// Joins the writes of a later step into this batch: several steps in one durable commit.
-    pub fn merge(&mut self, later: Self) {
-        self.writes.extend(later.writes);
+    pub fn merge(&mut self, later: &Self) {
+        self.writes.extend(later.writes.iter().map(|(row, value)| (row.clone(), value.clone())));
     }
 }
 

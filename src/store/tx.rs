@@ -262,13 +262,13 @@ mod tests {
                 let (end, batch) = step(Tx::new(&store, &overlay), &mut model, &mut acts);
                 match end {
                     Some(Act::Drop) => model = before,
-                    _ => overlay.push(batch),
+                    _ => overlay.push(Arc::new(batch)),
                 }
                 if let Some(Act::Commit(count)) = end {
                     let mut joined = Batch::default();
                     let count = count.min(overlay.batches.len());
                     for batch in overlay.batches.drain(..count) {
-                        joined.merge(batch);
+                        joined.merge(&batch);
                     }
                     store.commit(&joined).unwrap();
                 }
@@ -287,7 +287,7 @@ mod tests {
             let mut tx = Tx::new(&store, &overlay);
             tx.put(Table::Meta, b"k", [value]);
             let batch = tx.into_batch();
-            overlay.push(batch);
+            overlay.push(Arc::new(batch));
         }
         overlay.pop();
         assert_eq!(Tx::new(&store, &overlay).get(Table::Meta, b"k").unwrap().as_deref(), Some(&vec![2]));

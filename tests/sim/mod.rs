@@ -1,7 +1,13 @@
 //! A world of clients and one relay, with one clock and one seed. Everything that a driver does is done here: commit,
 //! transmit, wake; and everything that can go wrong between two of these.
 
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test uses a part; a broken world is a failed test")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "each test uses a part; a broken world is a failed test"
+)]
 
 pub mod relay;
 
@@ -94,11 +100,7 @@ impl World {
     }
 
     /// Calls a client and does what it wants done.
-    pub fn call<R>(
-        &mut self,
-        node: usize,
-        call: impl FnOnce(&mut Client<MemoryStore>, UnixMs, &mut StdRng) -> R,
-    ) -> R {
+    pub fn call<R>(&mut self, node: usize, call: impl FnOnce(&mut Client<MemoryStore>, UnixMs, &mut StdRng) -> R) -> R {
         let result = call(&mut self.nodes[node].client, self.now, &mut self.rng);
         self.drain(node);
         result

@@ -80,8 +80,7 @@ impl SimRelay {
         let mut nonce = [0; 32];
         nonce[..8].copy_from_slice(&self.next_nonce.to_be_bytes());
         let nonce = ConnectionNonce::from_bytes(nonce);
-        let hello =
-            Hello { server: self.server, nonce, incarnation: self.incarnation, now_ms: self.now_ms };
+        let hello = Hello { server: self.server, nonce, incarnation: self.incarnation, now_ms: self.now_ms };
         let out = VecDeque::from([RelayFrame::Hello(hello).encode()]);
         let (rights, subscriptions, parked) = Default::default();
         self.connections.insert(connection, Peer { nonce, rights, subscriptions, parked, out });
@@ -194,13 +193,8 @@ impl SimRelay {
             Request::Deposit(deposit) => {
                 let Some(log) = self.logs.get_mut(&deposit.log) else { return Reply::Refused(Refusal::Unknown) };
                 assert!(log.tokens.contains(&deposit.token.to_hash()));
-                let entry = NewEntry {
-                    id: deposit.id,
-                    class: Class::Control,
-                    ttl_s: 0,
-                    payload: deposit.payload,
-                    turn: None,
-                };
+                let entry =
+                    NewEntry { id: deposit.id, class: Class::Control, ttl_s: 0, payload: deposit.payload, turn: None };
                 let place = log.push(entry, self.now_ms);
                 Reply::Appended { places: vec![place] }
             }
