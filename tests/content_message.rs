@@ -11,8 +11,8 @@ use undertone::content::{
     Body, CONTENT_LEN_MAX, Content, ContentError, Disposition, Expiry, External, Intent, MessageId, MessageStatus,
     Part, Salt, ScanError, Semantics, Status, StatusList, TopicId, Typing, TypingCounter, TypingState, Value,
 };
+use undertone::conversation::ConversationId;
 use undertone::identity::AccountId;
-use undertone_wire::id::LogId;
 
 const TARGET: MessageId = MessageId::from_bytes([1; 32]);
 
@@ -80,15 +80,15 @@ fn equal_texts_have_different_bytes() {
 
 // spec ENV-57
 #[test]
-fn a_message_is_named_by_log_sender_and_received_bytes() {
-    let (log, sender) = (LogId::from_bytes([1; 32]), AccountId::from_bytes([2; 32]));
-    let id = MessageId::of(log, &sender, b"bytes");
+fn a_message_is_named_by_conversation_sender_and_received_bytes() {
+    let (conversation, sender) = (ConversationId::from_bytes([1; 32]), AccountId::from_bytes([2; 32]));
+    let id = MessageId::of(&conversation, &sender, b"bytes");
     let expected =
         undertone::crypto::label::hash(undertone::crypto::label::MESSAGE_ID, &[&[1; 32], &[2; 32], b"bytes"]);
     assert_eq!(id, MessageId::from_bytes(expected));
-    assert_ne!(id, MessageId::of(LogId::from_bytes([3; 32]), &sender, b"bytes"));
-    assert_ne!(id, MessageId::of(log, &AccountId::from_bytes([3; 32]), b"bytes"));
-    assert_ne!(id, MessageId::of(log, &sender, b"other"));
+    assert_ne!(id, MessageId::of(&ConversationId::from_bytes([3; 32]), &sender, b"bytes"));
+    assert_ne!(id, MessageId::of(&conversation, &AccountId::from_bytes([3; 32]), b"bytes"));
+    assert_ne!(id, MessageId::of(&conversation, &sender, b"other"));
 }
 
 // Row EN-09, spec ENV-58

@@ -8,11 +8,11 @@ use undertone::crypto::Secret32;
 use undertone::crypto::hpke::{ENCAPPED_LEN, SealPublic, SealSecret};
 use undertone::crypto::label;
 use undertone::crypto::sign::SigningKey;
-use undertone::envelope::first_contact::{Introduction, WelcomeNote};
+use undertone::envelope::first_contact::{Introduction, NameHint, WelcomeNote};
 use undertone::envelope::inbox::{self, BODY_LEN_MAX, InboxEntry, InboxError, InboxKind, InboxPlace};
 use undertone::envelope::padding::bucket;
 use undertone::envelope::{DecodeError, Extensions, keys};
-use undertone::identity::{CREDENTIAL_LEN_MAX, DeviceId, DisplayName, RelayUrl};
+use undertone::identity::{AccountId, CREDENTIAL_LEN_MAX, DeviceId, DisplayName, RelayUrl};
 use undertone_wire::frame::Checkpoint;
 use undertone_wire::id::{EntryId, Generation, Head, LogId, Seq};
 use undertone_wire::limits::PAYLOAD_LEN_MAX;
@@ -280,8 +280,7 @@ fn note() -> WelcomeNote {
         generation: Generation::from_u64(2),
         checkpoint: Checkpoint { seq: Seq::from_u64(3), head: Head::from_bytes([4; 32]) },
         welcome: vec![5; 6],
-        group_name: DisplayName::new("Walks").unwrap(),
-        relay_url: RelayUrl::new("ws://a").unwrap(),
+        names: vec![NameHint { account: AccountId::from_bytes([5; 32]), name: DisplayName::new("Bob").unwrap() }],
         extensions: Extensions::NONE,
     }
 }

@@ -336,7 +336,7 @@ impl Step<'_> {
             }
             FrameKind::STATUS => self.statuses(row.conversation, account, envelope.frame.body())?,
             FrameKind::PROFILE => self.profile(account, device, envelope.frame.body())?,
-            // Kinds of a later version have no effect, and their senders are told nothing false (rule ENV-22).
+            // Kinds of a later version have no effect, and their senders are told nothing false (rule ENV-21).
             _ => {}
         }
         Ok(())

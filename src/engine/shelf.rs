@@ -122,7 +122,8 @@ impl Step<'_> {
     /// What is left of our one-time keys.
     pub(super) fn stock(&mut self, kind: SlotKind, items_left: u32) -> Result<(), Error> {
         match usize::try_from(items_left) {
-            Ok(left) if left <= ITEMS_LOW => self.replenish(kind, ITEMS_STOCK - left),
+            // A whole stock: a new version replaces what is left of the old one.
+            Ok(left) if left <= ITEMS_LOW => self.replenish(kind, ITEMS_STOCK),
             _ => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Where a device takes entries from others, signed by the device (rule ENV-36).
+//! Where a device takes entries from others, signed by the device (rule DEL-55).
 //!
 //! ```text
 //! u8 version = 1 | inbox log id [32] | knock token [32] | X-Wing key [1 216] | signature [64]

@@ -138,6 +138,7 @@ impl WelcomeNote {
         let note: Self = codec::decode_versioned(VERSION, bytes, BODY_LEN_MAX)?;
         require(note.generation.as_u64() <= COUNTER_MAX, "generation")?;
         require(note.checkpoint.seq.as_u64() <= COUNTER_MAX, "checkpoint.seq")?;
+        require(note.names.len() <= NAMES_MAX, "names")?;
         note.extensions.check(&[])?;
         Ok(note)
     }
