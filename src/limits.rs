@@ -3,6 +3,11 @@
 
 use std::time::Duration;
 
+// content
+
+/// Bytes of one encoded content: it fits into a parcel with everything around it. More goes to an attachment.
+pub const CONTENT_LEN_MAX: usize = 48 << 10;
+
 // group
 
 /// Bytes of a group's name, in UTF-8.

@@ -14,9 +14,9 @@ use super::part::{Body, Disposition, PARTS_MAX, Part};
 use super::scanner::{CONTENT_DEPTH_MAX, ScanError};
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
-use crate::conversation::ConversationId;
 use crate::crypto::label::{self, hash};
 use crate::crypto::{CryptoRng, random_array};
+use crate::envelope::ConversationId;
 use crate::identity::AccountId;
 
 /// Plain text, as a media type.

@@ -14,6 +14,7 @@ pub mod scanner;
 pub mod status;
 pub mod typing;
 
+pub use crate::limits::CONTENT_LEN_MAX;
 pub use cbor::Value;
 pub use message::{Content, ContentError, Expiry, Intent, MessageId, Salt, TopicId};
 pub use part::{Body, Disposition, External, Part, Semantics};
@@ -21,6 +22,3 @@ pub use profile::Profile;
 pub use scanner::{ScanError, scan};
 pub use status::{MessageStatus, Status, StatusList};
 pub use typing::{TYPING_TTL, Typing, TypingCounter, TypingState};
-
-/// Bytes of one encoded content: it fits into a parcel with everything around it. More goes to an attachment.
-pub const CONTENT_LEN_MAX: usize = 48 << 10;

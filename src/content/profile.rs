@@ -1,4 +1,4 @@
-//! K14, what an account calls itself (rule ENV-70).
+//! K14, what an account calls itself (rule ENV-75).
 //!
 //! ```text
 //! {1: name}

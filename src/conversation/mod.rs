@@ -3,8 +3,7 @@
 //! The order of messages is the order of the log (rule DEL-36). What is not in the log yet stands behind it, in the order
 //! of the outbox.
 
-mod id;
 mod message;
 
-pub use id::ConversationId;
+pub use crate::envelope::ConversationId;
 pub use message::{Conversation, ConversationKind, ConversationState, LocalId, Member, Message, MessageStatus};

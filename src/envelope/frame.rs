@@ -12,7 +12,7 @@ use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use super::codec::{self, DecodeError, opaque, require};
 use super::extension::is_grease;
-use crate::content::CONTENT_LEN_MAX;
+use crate::limits::CONTENT_LEN_MAX;
 
 /// The version of frames, their first byte.
 pub const VERSION: u8 = 1;
@@ -46,11 +46,11 @@ pub enum IfUnknown {
 }
 
 impl FrameKind {
-    /// K1: a message ([`Content`](crate::content::Content)).
+    /// K1: a message.
     pub const MESSAGE: Self = Self(1);
-    /// K2: states of messages ([`StatusList`](crate::content::StatusList)).
+    /// K2: states of messages.
     pub const STATUS: Self = Self(2);
-    /// K3: typing ([`Typing`](crate::content::Typing)); ephemeral.
+    /// K3: typing; ephemeral.
     pub const TYPING: Self = Self(3);
     /// K4: a point of a live location; ephemeral.
     pub const LIVE_POINT: Self = Self(4);
@@ -72,7 +72,7 @@ impl FrameKind {
     pub const CONTROL: Self = Self(12);
     /// K13: group policy, which travels in the group context and never in a frame.
     pub const GROUP_POLICY: Self = Self(13);
-    /// What a device's account calls itself ([`Profile`](crate::content::Profile)).
+    /// What the sending account calls itself.
     pub const PROFILE: Self = Self(14);
     /// The first kind that belongs to apps.
     pub const APP_FIRST: Self = Self(0x4000);

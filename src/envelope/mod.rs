@@ -16,6 +16,7 @@
 
 pub mod address;
 pub(crate) mod codec;
+mod conversation;
 pub mod direct;
 #[expect(clippy::module_inception, reason = "the layer is named after its one central noun")]
 pub mod envelope;
@@ -32,6 +33,7 @@ pub mod sequence;
 pub mod shell;
 
 pub use codec::DecodeError;
+pub use conversation::ConversationId;
 pub use direct::{DevicePlace, DirectBody, DirectForm, Side};
 pub use envelope::{DedupId, Envelope, SenderSeq};
 pub use extension::{Extension, Extensions};
