@@ -3,7 +3,8 @@
 //! An event is emitted when it is durable, again after every restart, and no more once `Client::events_done` has passed
 //! it. A signal is emitted at once and never again.
 
-use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes};
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
+use undertone_wire::VLBytes;
 use undertone_wire::id::{LogId, Seq};
 
 use crate::content::{MessageId, TypingState};

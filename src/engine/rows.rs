@@ -17,7 +17,8 @@
 //! | Events | event id | `event::EventRow` |
 //! | Intents | ordinal | [`Intent`] |
 
-use tls_codec::{DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes};
+use tls_codec::{DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize};
+use undertone_wire::VLBytes;
 use undertone_wire::frame::{Checkpoint, Class, SlotKind};
 use undertone_wire::id::{EntryId, Generation, Head, InboxToken, Incarnation, LogId, Seq, ServerId, TakeId};
 

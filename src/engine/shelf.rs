@@ -1,6 +1,6 @@
 //! Our own slots in the directory: filled when the account is created, topped up whenever a connection begins.
 
-use tls_codec::VLBytes;
+use undertone_wire::VLBytes;
 use undertone_wire::frame::{Publish, Request, SlotKind};
 use undertone_wire::id::InboxToken;
 

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::{Encoding, Specification};
-use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes};
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
+use undertone_wire::VLBytes;
 use undertone_wire::id::SlotId;
 
 use super::account::{ACCOUNT_CERTIFICATE_LEN, AccountCertificate};

@@ -6,7 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use tls_codec::{DeserializeBytes, Serialize, Size, TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes};
+use tls_codec::{DeserializeBytes, Serialize, Size, TlsDeserializeBytes, TlsSerialize, TlsSize};
+use undertone_wire::VLBytes;
 use undertone_wire::id::LogId;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 

@@ -7,7 +7,8 @@
 //! Two fjall keyspaces hold them: `entries` the table [`Table::Entry`], `rows` all others, so that small rows stay
 //! together and payloads do not push them out of the cache. Every commit is one atomic batch over both.
 
-use tls_codec::{DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes};
+use tls_codec::{DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize};
+use undertone_wire::VLBytes;
 use undertone_wire::chain;
 use undertone_wire::frame::{Entry, Lane, LaneToken, SlotKind};
 use undertone_wire::gate::Gate;

@@ -10,7 +10,8 @@
 
 use std::fmt;
 
-use tls_codec::{DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes};
+use crate::opaque::VLBytes;
+use tls_codec::{DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::chain::Leaf;
 use crate::gate::{Gate, Proof, connection_input, verify};

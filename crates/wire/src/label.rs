@@ -38,18 +38,37 @@ pub fn hash(label: Label, fields: &[&[u8]]) -> [u8; 32] {
     Sha256::digest(transcript(label, fields)).into()
 }
 
-/// Appends `field` behind its minimal variable-length size (RFC 9420 §2.1.2).
+/// Appends `field` behind its length.
 fn push_opaque(bytes: &mut Vec<u8>, field: &[u8]) {
-    let field_len = field.len();
-    if field_len < 1 << 6 {
-        bytes.push(field_len as u8);
-    } else if field_len < 1 << 14 {
-        bytes.extend_from_slice(&(field_len as u16 | 0x4000).to_be_bytes());
-    } else {
-        assert!(field_len < 1 << 30, "a field of a transcript is bounded far below 2^30 bytes");
-        bytes.extend_from_slice(&(field_len as u32 | 0x8000_0000).to_be_bytes());
-    }
+    bytes.extend_from_slice(length_prefix(field.len()).as_ref());
     bytes.extend_from_slice(field);
+}
+
+/// A length in its shortest form (RFC 9420 §2.1.2): 1, 2 or 4 bytes.
+///
+/// # Panics
+/// Panics from 2^30 bytes on, far above every bound of this crate.
+pub(crate) fn length_prefix(len: usize) -> impl AsRef<[u8]> {
+    enum Prefix {
+        One([u8; 1]),
+        Two([u8; 2]),
+        Four([u8; 4]),
+    }
+    impl AsRef<[u8]> for Prefix {
+        fn as_ref(&self) -> &[u8] {
+            match self {
+                Self::One(bytes) => bytes,
+                Self::Two(bytes) => bytes,
+                Self::Four(bytes) => bytes,
+            }
+        }
+    }
+    assert!(len < 1 << 30, "what is encoded is bounded far below 2^30 bytes");
+    match len {
+        0..0x40 => Prefix::One([len as u8]),
+        0x40..0x4000 => Prefix::Two((len as u16 | 0x4000).to_be_bytes()),
+        _ => Prefix::Four((len as u32 | 0x8000_0000).to_be_bytes()),
+    }
 }
 
 /// Names the log of a control key.

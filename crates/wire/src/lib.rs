@@ -12,6 +12,7 @@ pub mod gate;
 pub mod id;
 pub mod label;
 pub mod limits;
+mod opaque;
 pub mod refusal;
 
-pub use tls_codec::VLBytes;
+pub use opaque::VLBytes;
