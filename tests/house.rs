@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The layers of `src/`, each allowed to use those before it.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 12] = [
     "limits",
     "time",
     "crypto",
@@ -22,7 +22,6 @@ const LAYERS: [&str; 13] = [
     "conversation",
     "error",
     "engine",
-    "client",
 ];
 
 /// Which layers may name a dependency of the library; none means every layer.
