@@ -88,6 +88,10 @@ impl Step<'_> {
     /// Handles entries of a conversation's log.
     pub(super) fn log_entries(&mut self, log: LogId, entries: Vec<Entry>) -> Result<(), Error> {
         let Some(mut row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
+        // What follows our end in a group is not for us, whoever hands it over.
+        if !self.is_still_in(&row.conversation)? {
+            return Ok(());
+        }
         let generation = row.generation;
         for entry in &entries {
             if entry.seq <= row.seq {
