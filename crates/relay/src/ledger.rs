@@ -260,6 +260,7 @@ fn apply_publish(step: &mut Step<'_>, publish: Publish) -> Applied {
         }
     }
     let is_new_body = known.is_none_or(|held| held.version < version);
+    let items = new_items(step, &slot, kind, version, items)?;
     let items_held = if is_new_body { 0 } else { row.items_to - row.items_from };
     if items_held as usize + items.len() > SLOT_ITEMS_MAX {
         return Ok(Err(Refusal::Quota { retry_after_ms: SLOT_FULL_RETRY_MS }));
@@ -276,12 +277,33 @@ fn apply_publish(step: &mut Step<'_>, publish: Publish) -> Applied {
         row.version = version;
         step.put(Key::body(&slot, kind, version), &body);
     }
-    for item in &items {
-        step.put(Key::item(&slot, kind, row.items_to), item);
+    for (added, item) in items {
+        step.put(Key::item(&slot, kind, row.items_to), &item);
+        step.put(added.clone(), &ADDED);
+        step.put_due(step.now_ms + step.retention.id_ms(), &added);
         row.items_to += 1;
     }
     step.put(key, &row);
     Ok(Ok(Reply::Published { version, items_left: (row.items_to - row.items_from) as u32 }))
+}
+
+/// The items that this version of the slot has not held before, each with the key that remembers it: whoever repeats a
+/// publication whose reply was lost must not have an item handed out twice.
+fn new_items(
+    step: &Step<'_>,
+    slot: &SlotId,
+    kind: SlotKind,
+    version: u64,
+    items: Vec<VLBytes>,
+) -> Result<Vec<(Key, VLBytes)>, StoreError> {
+    let mut new: Vec<(Key, VLBytes)> = Vec::new();
+    for item in items {
+        let added = Key::added(slot, kind, version, &PayloadHash::of(item.as_slice()));
+        if step.get::<u8>(&added)?.is_none() && new.iter().all(|(key, _)| *key != added) {
+            new.push((added, item));
+        }
+    }
+    Ok(new)
 }
 
 fn apply_take(step: &mut Step<'_>, slot: &SlotId, kind: SlotKind, take: &TakeId) -> Applied {
@@ -328,6 +350,8 @@ fn sweep(step: &mut Step<'_>) -> Applied {
     Ok(Ok(Reply::Done))
 }
 
+/// What stands under a key that only has to be there.
+const ADDED: u8 = 1;
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
 /// Milliseconds for which a take gets the same answer.

@@ -44,6 +44,8 @@ pub(crate) enum Table {
     Item = 10,
     /// [`TakeRow`] by slot, kind and take.
     Take = 11,
+    /// Nothing, by slot, kind, version and hash of an item that was added.
+    Added = 13,
     /// Nothing, by the millisecond at which something is due, and the key of what is due.
     Due = 12,
 }
@@ -228,6 +230,11 @@ impl Key {
 
     pub(crate) fn item(slot: &SlotId, kind: SlotKind, number: u64) -> Self {
         Self::new(Table::Item, &[slot.as_bytes(), &(kind as u16).to_be_bytes(), &number.to_be_bytes()])
+    }
+
+    pub(crate) fn added(slot: &SlotId, kind: SlotKind, version: u64, item: &PayloadHash) -> Self {
+        let (kind, version) = ((kind as u16).to_be_bytes(), version.to_be_bytes());
+        Self::new(Table::Added, &[slot.as_bytes(), &kind, &version, item.as_bytes()])
     }
 
     pub(crate) fn take(slot: &SlotId, kind: SlotKind, take: &TakeId) -> Self {

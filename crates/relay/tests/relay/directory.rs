@@ -143,6 +143,28 @@ async fn each_item_is_handed_out_once_whoever_asks_and_how_often() {
     relay.stop().await;
 }
 
+// spec RELAY-45
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_publication_adds_nothing_even_if_items_were_taken_meanwhile() {
+    let data = tempdir().unwrap();
+    let relay = Running::start(data.path()).await;
+    let mut peer = Peer::connect(&relay.url).await;
+    let kind = SlotKind::PrekeyBundle;
+    let request = publish(&peer, kind, 1, "bundle", 0..3);
+    peer.ask(request).await;
+    let first = taken(peer.ask(take(kind, 1)).await).2;
+
+    let mut again = Peer::connect(&relay.url).await;
+    let request = publish(&again, kind, 1, "bundle", 0..4);
+    assert_eq!(again.ask(request).await, Reply::Published { version: 1, items_left: 3 });
+    for id in 2..5 {
+        let item = taken(again.ask(take(kind, id)).await).2;
+        assert!(item.is_some() && item != first);
+    }
+    assert_eq!(taken(again.ask(take(kind, 5)).await).2, None);
+    relay.stop().await;
+}
+
 // spec RELAY-44
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_holds_a_bounded_number_of_items() {
