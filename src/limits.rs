@@ -75,7 +75,7 @@ pub const DM_MESSAGE_LEN_MAX: usize = undertone_wire::limits::PARCEL_LEN_MAX;
 /// Bytes of one encoded handshake: 1 138 in this version.
 pub const DM_HANDSHAKE_LEN_MAX: usize = 2_048;
 
-/// Bytes of an encoded bundle body: 2 741 in this version.
+/// Bytes of an encoded bundle body: 1 397 in this version.
 pub const DM_BUNDLE_LEN_MAX: usize = 4_096;
 
 /// Bytes of an encoded one-time item: 1 307 in this version.

@@ -3,7 +3,7 @@
 
 mod dm_scene;
 
-use dm_scene::{KNOCK, Person, days, flips, start};
+use dm_scene::{Person, days, flips, start};
 use proptest::prelude::*;
 use undertone::crypto::label::{ALL, Label, PREKEY, transcript};
 use undertone::crypto::sign::{Signature, SigningKey};
@@ -18,9 +18,7 @@ mod body_map {
     pub(super) const KEM_TERMS: usize = DH_SIGNATURE + 64;
     pub(super) const KEM_KEY: usize = KEM_TERMS + 26;
     pub(super) const KEM_SIGNATURE: usize = KEM_KEY + 1_184;
-    pub(super) const INBOX: usize = KEM_SIGNATURE + 64;
-    pub(super) const INBOX_SIGNATURE: usize = INBOX + 32 + 32 + 1_216;
-    pub(super) const LEN: usize = INBOX_SIGNATURE + 64;
+    pub(super) const LEN: usize = KEM_SIGNATURE + 64;
 }
 
 /// The byte map of an item (spec DM-05).
@@ -228,10 +226,7 @@ fn a_bundle_with_any_byte_changed_is_refused() {
     let (body, items) = bob.publish(1);
     for (at, changed) in flips(&body.encode()).enumerate() {
         let Ok(body) = BundleBody::decode(&changed) else { continue };
-        let is_inbox = at >= body_map::INBOX;
-        if is_inbox {
-            assert_eq!(body.inbox(bob.device()).unwrap_err(), bad(PrekeyFault::Unsigned));
-        } else if at % 16 == 0 || at < 200 {
+        if at % 16 == 0 || at < 200 {
             assert!(alice.initiate(&bob, &body, None, b"x").is_err(), "byte {at}");
         }
     }
@@ -239,9 +234,6 @@ fn a_bundle_with_any_byte_changed_is_refused() {
         let Ok(item) = OneTimeItem::decode(&changed) else { continue };
         assert!(alice.initiate(&bob, &body, Some(&item), b"x").is_err(), "byte {at}");
     }
-    assert_eq!(body.inbox(bob.device()).unwrap().log, bob.us.inbox());
-    assert_eq!(body.inbox(bob.device()).unwrap().knock, KNOCK);
-    assert_eq!(body.inbox(alice.device()).unwrap_err(), bad(PrekeyFault::Unsigned));
 }
 
 // A-DM-03, A-DM-36, spec DM-04
@@ -328,9 +320,8 @@ fn a_first_message_is_accepted_as_long_as_it_may_wait_and_not_longer() {
 #[test]
 fn the_signed_prekey_turns_weekly_and_the_old_one_goes_after_30_more_days() {
     let (alice, mut bob) = people();
-    let publish = |bob: &Person, count| {
-        bob.step(|tx, us| dm::replenish(tx, us, KNOCK, count, bob.now, &mut rand::rng())).unwrap()
-    };
+    let publish =
+        |bob: &Person, count| bob.step(|tx, us| dm::replenish(tx, us, count, bob.now, &mut rand::rng())).unwrap();
     let first = publish(&bob, 2);
     assert_eq!((first.version, first.items.len()), (1, 2));
     bob.now = start().after(days(6));
@@ -357,21 +348,9 @@ fn the_signed_prekey_turns_weekly_and_the_old_one_goes_after_30_more_days() {
 
 // spec DM-09
 #[test]
-fn another_knock_token_is_another_body() {
-    let bob = Person::new("Bob");
-    let publish = |knock| bob.step(|tx, us| dm::replenish(tx, us, knock, 0, bob.now, &mut rand::rng())).unwrap();
-    let other = undertone_wire::id::InboxToken::from_bytes([8; 32]);
-    let (one, two, again) = (publish(KNOCK), publish(other), publish(other));
-    assert_eq!((one.version, two.version, again.version), (1, 2, 2));
-    assert_ne!(one.body, two.body);
-    assert_eq!(two.body, again.body);
-}
-
-// spec DM-09
-#[test]
 fn a_publication_has_at_most_128_new_pairs() {
     let bob = Person::new("Bob");
-    let asked = bob.step(|tx, us| dm::replenish(tx, us, KNOCK, 129, bob.now, &mut rand::rng()));
+    let asked = bob.step(|tx, us| dm::replenish(tx, us, 129, bob.now, &mut rand::rng()));
     assert_eq!(asked.unwrap_err(), DmError::TooMany);
 }
 
@@ -515,14 +494,13 @@ fn signatures_of_the_bundle_are_not_exchangeable() {
     let (alice, bob) = people();
     let (body, _) = bob.publish(0);
     let bytes = body.encode();
-    let places = [body_map::DH_SIGNATURE, body_map::KEM_SIGNATURE, body_map::INBOX_SIGNATURE];
+    let places = [body_map::DH_SIGNATURE, body_map::KEM_SIGNATURE];
     for to in places {
         for from in places.into_iter().filter(|from| *from != to) {
             let mut moved = bytes.clone();
             moved.copy_within(from..from + 64, to);
             let moved = BundleBody::decode(&moved).unwrap();
-            let refused = moved.inbox(bob.device()).is_err() || alice.initiate(&bob, &moved, None, b"x").is_err();
-            assert!(refused);
+            assert!(alice.initiate(&bob, &moved, None, b"x").is_err());
         }
     }
     assert_ne!(Signature::from_bytes(bytes[places[0]..places[0] + 64].try_into().unwrap()).as_bytes(), &[0; 64]);

@@ -20,7 +20,7 @@ mod session;
 mod skipped;
 
 pub use handshake::Handshake;
-pub use prekeys::{BundleBody, InboxAddress, OneTimeItem, PrekeyFault, PrekeyId, Publication, replenish};
+pub use prekeys::{BundleBody, OneTimeItem, PrekeyFault, PrekeyId, Publication, replenish};
 pub use ratchet::{MESSAGE_OVERHEAD_LEN, RatchetMessage};
 pub use session::{FirstMessage, SessionInfo, Start, accept, has_session, initiate, open, seal, session_info, sweep};
 

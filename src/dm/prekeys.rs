@@ -3,7 +3,6 @@
 //! ```text
 //! terms      u8 kind | u64 id | u64 not_before ms | u64 not_after ms | u8 last_resort            26 bytes
 //! body       u8 version | terms, DhPublic 32, Signature 64 | terms, KemPublic 1184, Signature 64
-//!            | LogId 32 | InboxToken 32 | SealPublic 1216 | Signature 64
 //! item       u8 version | terms, DhPublic 32, KemPublic 1184, Signature 64
 //! ```
 //!
@@ -18,18 +17,16 @@ use tls_codec::{Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::crypto::CryptoRng;
 use crate::crypto::dh::{DhPublic, DhSecret};
-use crate::crypto::hpke::SealPublic;
 use crate::crypto::kem::{KemPublic, KemSecret};
-use crate::crypto::label::{DIRECT_REPLAY, INBOX_ADDRESS, PREKEY, hash};
+use crate::crypto::label::{DIRECT_REPLAY, PREKEY, hash};
 use crate::crypto::sign::{Signature, verify};
-use crate::identity::{Device, DeviceId, LocalIdentity};
+use crate::identity::{Device, LocalIdentity};
 use crate::limits::{
     DM_BUNDLE_LEN_MAX, DM_CLOCK_SKEW, DM_ITEM_LEN_MAX, DM_ONE_TIME_COUNT_MAX, DM_ONE_TIME_LIFETIME, DM_PREKEY_GRACE,
     DM_PREKEY_LIFETIME, DM_PREKEY_ROTATION,
 };
 use crate::store::{Direction, Table, Tx};
 use crate::time::UnixMs;
-use undertone_wire::id::{InboxToken, LogId};
 
 use super::keys::{KemSeed, PrekeySecret};
 use super::{DmError, VERSION, all_or_nothing, decode, decode_row, encode};
@@ -175,31 +172,12 @@ impl LastResort {
     }
 }
 
-/// Where a device takes first messages.
-#[derive(Clone, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
-pub struct InboxAddress {
-    /// The log of the inbox.
-    pub log: LogId,
-    /// Admits to the lane for strangers.
-    pub knock: InboxToken,
-    /// To which entries are sealed.
-    pub seal: SealPublic,
-}
-
-impl InboxAddress {
-    fn signature_fields<'f>(&'f self, owner: &'f DeviceId) -> [&'f [u8]; 5] {
-        [&[VERSION], owner.as_bytes(), self.log.as_bytes(), self.knock.as_bytes(), self.seal.as_bytes()]
-    }
-}
-
-/// The part of a device's bundle that everybody gets: its signed prekey, its KEM prekey of last resort, its inbox.
-/// Decoding proves nothing: [`BundleBody::inbox`] and [`initiate`](super::initiate) verify.
+/// The part of a device's bundle that everybody gets: its signed prekey and its KEM prekey of last resort.
+/// Decoding proves nothing: [`initiate`](super::initiate) verifies.
 #[derive(Clone, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct BundleBody {
     signed: SignedPrekey,
     last_resort: LastResort,
-    inbox: InboxAddress,
-    inbox_signature: Signature,
 }
 
 impl BundleBody {
@@ -216,20 +194,9 @@ impl BundleBody {
         decode(bytes, DM_BUNDLE_LEN_MAX)
     }
 
-    /// The address of the owner's inbox, verified.
-    ///
-    /// # Errors
-    /// [`DmError::BadPrekey`] if `owner` has not signed it.
-    pub fn inbox(&self, owner: &Device) -> Result<&InboxAddress, DmError> {
-        let id = owner.id();
-        let fields = self.inbox.signature_fields(&id);
-        verify(owner.signing(), INBOX_ADDRESS, &fields, &self.inbox_signature).map_err(|_| PrekeyFault::Unsigned)?;
-        Ok(&self.inbox)
-    }
-
     /// Both prekeys, verified.
     pub(super) fn verify(&self, owner: &Device, now: UnixMs) -> Result<(&SignedPrekey, &LastResort), DmError> {
-        let Self { signed, last_resort, .. } = self;
+        let Self { signed, last_resort } = self;
         signed.terms.verify(owner, &[signed.key.as_bytes()], &signed.signature)?;
         signed.terms.check(Kind::SignedDh, now)?;
         last_resort.terms.verify(owner, &[last_resort.key.as_bytes()], &last_resort.signature)?;
@@ -299,7 +266,6 @@ pub struct Publication {
 pub fn replenish(
     tx: &mut Tx<'_>,
     us: &LocalIdentity,
-    knock: InboxToken,
     count: usize,
     now: UnixMs,
     rng: &mut dyn CryptoRng,
@@ -316,8 +282,8 @@ pub fn replenish(
         for _ in 0..count {
             items.push(PairRow::create(tx, counters.take_id(), now, rng).to_item(us).encode());
         }
-        let body = row.to_body(us, knock).encode();
-        counters.note_published(Published { signed: row.dh_terms.id, knock });
+        let body = row.to_body(us).encode();
+        counters.note_published(row.dh_terms.id);
         tx.put(Table::Prekeys, COUNTERS, encode(&counters));
         Ok(Publication { version: counters.version, body, items })
     })
@@ -340,14 +306,8 @@ fn row_key(kind: u8, id: PrekeyId) -> Vec<u8> {
 struct Counters {
     next_id: u64,
     version: u64,
-    published: Option<Published>,
-}
-
-/// What a body is made of, besides keys that never change: another one is another body.
-#[derive(Clone, Copy, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
-struct Published {
-    signed: PrekeyId,
-    knock: InboxToken,
+    /// The signed prekey of the body that was published: another one is another body.
+    published: Option<PrekeyId>,
 }
 
 impl Counters {
@@ -364,7 +324,7 @@ impl Counters {
         id
     }
 
-    fn note_published(&mut self, published: Published) {
+    fn note_published(&mut self, published: PrekeyId) {
         if self.published != Some(published) {
             self.published = Some(published);
             self.version += 1;
@@ -429,16 +389,14 @@ impl SignedRow {
         (key, transcript)
     }
 
-    fn to_body(&self, us: &LocalIdentity, knock: InboxToken) -> BundleBody {
+    fn to_body(&self, us: &LocalIdentity) -> BundleBody {
         let Self { dh_terms, dh, kem_terms, kem } = self;
         let (dh, kem) = (dh.to_dh().public(), kem.to_kem().public());
-        let inbox = InboxAddress { log: us.inbox(), knock, seal: us.seal().public() };
-        let inbox_signature = us.signing_key().sign(INBOX_ADDRESS, &inbox.signature_fields(&us.device().id()));
         let signature = dh_terms.sign(us, &[dh.as_bytes()]);
         let signed = SignedPrekey { terms: *dh_terms, key: dh, signature };
         let signature = kem_terms.sign(us, &[kem.as_bytes()]);
         let last_resort = LastResort { terms: *kem_terms, key: kem, signature };
-        BundleBody { signed, last_resort, inbox, inbox_signature }
+        BundleBody { signed, last_resort }
     }
 }
 

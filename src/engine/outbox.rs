@@ -431,7 +431,7 @@ impl Step<'_> {
     fn evidence(&mut self, log: &LogId, row: &LogRow, kind: Kind) -> Result<Evidence, Error> {
         let epoch = match kind {
             Kind::Direct { .. } => EpochEvidence::NONE,
-            Kind::Group => EpochEvidence::from_bytes(*group::epoch_evidence(&mut self.tx, *log)?.as_bytes()),
+            Kind::Group => group::epoch_evidence(&mut self.tx, *log)?,
         };
         Ok(Evidence { seq: row.seq, head: row.head, epoch })
     }

@@ -241,7 +241,16 @@ impl Step<'_> {
                 if entry.turn == Some(gate) { Ok(Effect::Turns(Some(secret))) } else { Err(void(entry)) }
             }
             (Kind::Group, ParcelKind::GroupMessage | ParcelKind::GroupCommit | ParcelKind::GroupProposal) => {
-                self.group_parcel(log, row, entry, &parcel)
+                let mark = self.mark();
+                let handled = self.group_parcel(log, row, entry, &parcel);
+                // Garbage, or a member in another epoch at the same place: what it had seen tells which.
+                if let Err(Refused::Because(Reason::Authentication | Reason::WrongEpoch)) = &handled {
+                    self.undo_to(mark);
+                    if parcel.evidence.epoch != group::epoch_evidence(&mut self.tx, *log)? {
+                        suspicion.get_or_insert(Suspicion::EpochFork);
+                    }
+                }
+                handled
             }
             _ => Err(Reason::Malformed.into()),
         }

@@ -66,8 +66,7 @@ impl Step<'_> {
     fn replenish(&mut self, kind: SlotKind, count: usize) -> Result<(), Error> {
         let (version, body, items) = match kind {
             SlotKind::PrekeyBundle => {
-                let knock = ClientRow::load(&self.tx)?.knock;
-                let made = dm::replenish(&mut self.tx, self.us, knock, count, self.now, self.rng)?;
+                let made = dm::replenish(&mut self.tx, self.us, count, self.now, self.rng)?;
                 (made.version, made.body, made.items)
             }
             SlotKind::KeyPackages => {

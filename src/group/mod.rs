@@ -47,6 +47,7 @@ use zeroize::Zeroizing;
 use self::provider::Provider;
 use crate::crypto::label::{self, hash};
 use crate::crypto::{CryptoRng, Secret32};
+use crate::envelope::EpochEvidence;
 use crate::identity::{AccountId, Device, DeviceId};
 use crate::limits::{GROUP_FORWARD_MAX, GROUP_OUT_OF_ORDER_MAX};
 use crate::store::Tx;
@@ -58,11 +59,6 @@ pub struct Epoch(u64);
 /// The place of a leaf in the tree.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LeafIndex(u32);
-
-/// The hash of an epoch's authenticator, 32 bytes: two devices with the same one agree on everything in the group. Not
-/// secret; it rides in the associated data of every parcel (rule GRP-41).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EpochEvidence([u8; 32]);
 
 /// A device with a leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -190,7 +186,7 @@ pub fn pending_generation_secret(tx: &mut Tx<'_>, log: LogId, generation: Genera
 pub fn epoch_evidence(tx: &mut Tx<'_>, log: LogId) -> Result<EpochEvidence, GroupError> {
     receiving(tx, |provider| {
         let group = load(provider, log)?;
-        Ok(EpochEvidence(hash(label::EPOCH_EVIDENCE, &[group.epoch_authenticator().as_slice()])))
+        Ok(EpochEvidence::from_bytes(hash(label::EPOCH_EVIDENCE, &[group.epoch_authenticator().as_slice()])))
     })
 }
 
@@ -329,26 +325,6 @@ impl LeafIndex {
     /// The number.
     pub const fn as_u32(self) -> u32 {
         self.0
-    }
-}
-
-impl EpochEvidence {
-    /// Takes the bytes, as a peer sent them.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for EpochEvidence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EpochEvidence(")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str(")")
     }
 }
 

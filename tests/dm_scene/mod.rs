@@ -10,11 +10,8 @@ use undertone::dm::{self, BundleBody, DmError, FirstMessage, OneTimeItem, Sessio
 use undertone::identity::{Device, DeviceId, LocalIdentity};
 use undertone::store::{MemoryStore, Overlay, Row, Store, Table, Tx};
 use undertone::time::UnixMs;
-use undertone_wire::id::InboxToken;
 
 pub const AD: &[u8] = b"what the caller binds";
-pub const KNOCK: InboxToken = InboxToken::from_bytes([7; 32]);
-
 /// 2026-01-01, somewhere.
 pub fn start() -> UnixMs {
     UnixMs::from_u64(1_767_225_600_000)
@@ -66,7 +63,7 @@ impl Person {
     }
 
     pub fn publish(&self, count: usize) -> (BundleBody, Vec<OneTimeItem>) {
-        let publication = self.step(|tx, us| dm::replenish(tx, us, KNOCK, count, self.now, &mut rand::rng())).unwrap();
+        let publication = self.step(|tx, us| dm::replenish(tx, us, count, self.now, &mut rand::rng())).unwrap();
         let items = publication.items.iter().map(|item| OneTimeItem::decode(item).unwrap()).collect();
         (BundleBody::decode(&publication.body).unwrap(), items)
     }

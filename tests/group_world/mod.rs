@@ -116,7 +116,7 @@ impl Peer {
         self.step(|tx, _, _| group::members(tx, LOG))
     }
 
-    pub(crate) fn evidence(&mut self) -> group::EpochEvidence {
+    pub(crate) fn evidence(&mut self) -> undertone::envelope::EpochEvidence {
         self.step(|tx, _, _| group::epoch_evidence(tx, LOG)).unwrap()
     }
 
