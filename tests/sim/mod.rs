@@ -9,14 +9,18 @@
     reason = "each test uses a part; a broken world is a failed test"
 )]
 
+pub mod audit;
 pub mod relay;
+
+use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use undertone::conversation::{ConversationId, Message};
 use undertone::engine::{Client, Event, EventId, Input, Output, Signal, StepId};
-use undertone::store::{MemoryStore, Store};
+use undertone::store::{Batch, MemoryStore, Store, Table};
 use undertone::time::UnixMs;
+use undertone_wire::frame::{ClientFrame, Request};
 
 use relay::SimRelay;
 
@@ -37,6 +41,31 @@ pub struct Node {
     pub events: Vec<(EventId, Event)>,
     pub signals: Vec<Signal>,
     pub frames_sent: Vec<Vec<u8>>,
+    /// Whether batches wait for [`World::sync`] instead of being committed at once.
+    pub is_lazy: bool,
+    uncommitted: Vec<(StepId, Arc<Batch>)>,
+    /// How many moments the process has had at which it could have died.
+    pub moments: u32,
+    /// At how many moments from now the process dies.
+    pub fuse: Option<u32>,
+}
+
+impl Node {
+    fn new(client: Client<MemoryStore>, store: MemoryStore) -> Self {
+        Self {
+            client,
+            store,
+            is_connected: false,
+            timer: None,
+            events: Vec::new(),
+            signals: Vec::new(),
+            frames_sent: Vec::new(),
+            is_lazy: false,
+            uncommitted: Vec::new(),
+            moments: 0,
+            fuse: None,
+        }
+    }
 }
 
 impl World {
@@ -61,18 +90,35 @@ impl World {
     pub fn add(&mut self, name: &str) -> usize {
         let store = MemoryStore::new();
         let client = Client::create(store.clone(), name, "ws://relay.example", self.now, &mut self.rng).unwrap();
-        self.nodes.push(Node {
-            client,
-            store,
-            is_connected: false,
-            timer: None,
-            events: Vec::new(),
-            signals: Vec::new(),
-            frames_sent: Vec::new(),
-        });
+        self.nodes.push(Node::new(client, store));
         let node = self.nodes.len() - 1;
         self.drain(node);
         node
+    }
+
+    /// Another world that goes on from here: same disks, same clock, everybody offline, another seed.
+    pub fn fork(&self, seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut nodes = Vec::new();
+        for node in &self.nodes {
+            let store = node.store.snapshot();
+            let client = Client::open(store.clone(), self.now, &mut rng).unwrap().unwrap();
+            nodes.push(Node { events: node.events.clone(), ..Node::new(client, store) });
+        }
+        let mut world = Self { relay: self.relay.fork(), nodes, now: self.now, rng };
+        for node in 0..world.nodes.len() {
+            world.drain(node);
+        }
+        world
+    }
+
+    /// Everybody who is not connects.
+    pub fn connect_all(&mut self) {
+        for node in 0..self.nodes.len() {
+            if !self.nodes[node].is_connected {
+                self.connect(node);
+            }
+        }
     }
 
     pub fn connect(&mut self, node: usize) {
@@ -96,6 +142,8 @@ impl World {
         this.client = client;
         this.is_connected = false;
         this.timer = None;
+        this.fuse = None;
+        this.uncommitted.clear();
         self.drain(node);
     }
 
@@ -114,12 +162,21 @@ impl World {
         while let Some(output) = self.nodes[node].client.poll() {
             match output {
                 Output::Persist(step, batch) => {
-                    self.nodes[node].store.commit(&batch).unwrap();
-                    self.persisted(node, step);
+                    self.nodes[node].uncommitted.push((step, batch));
+                    if !self.nodes[node].is_lazy && (self.dies_now(node) || !self.commit(node)) {
+                        return;
+                    }
                 }
                 Output::Transmit(bytes) => {
+                    if self.dies_now(node) {
+                        return;
+                    }
+                    self.assert_durable(node, &bytes);
                     self.nodes[node].frames_sent.push(bytes.clone());
                     self.relay.take_frame(node, &bytes);
+                    if self.dies_now(node) {
+                        return;
+                    }
                 }
                 Output::Event(id, event) => self.nodes[node].events.push((id, event)),
                 Output::Signal(signal) => self.nodes[node].signals.push(signal),
@@ -129,9 +186,66 @@ impl World {
         }
     }
 
-    fn persisted(&mut self, node: usize, step: StepId) {
-        let now = self.now;
-        self.nodes[node].client.handle(Input::Persisted(step), now, &mut self.rng).unwrap();
+    /// Makes everything durable that waits, in one commit, and does what was held for it.
+    pub fn sync(&mut self, node: usize) {
+        while !self.nodes[node].uncommitted.is_empty() && self.commit(node) {
+            self.drain(node);
+        }
+    }
+
+    /// False if the process died.
+    fn commit(&mut self, node: usize) -> bool {
+        let mut joined = Batch::default();
+        let mut last = None;
+        for (step, batch) in self.nodes[node].uncommitted.drain(..) {
+            joined.merge(&batch);
+            last = Some(step);
+        }
+        self.nodes[node].store.commit(&joined).unwrap();
+        if self.dies_now(node) {
+            return false;
+        }
+        if let Some(step) = last {
+            let now = self.now;
+            self.nodes[node].client.handle(Input::Persisted(step), now, &mut self.rng).unwrap();
+        }
+        true
+    }
+
+    /// A moment at which the process may die.
+    fn dies_now(&mut self, node: usize) -> bool {
+        let this = &mut self.nodes[node];
+        this.moments += 1;
+        match &mut this.fuse {
+            None => false,
+            Some(0) => {
+                self.crash(node);
+                true
+            }
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+        }
+    }
+
+    /// Whatever is about to be appended or deposited stands on the disk already, byte for byte.
+    fn assert_durable(&self, node: usize, bytes: &[u8]) {
+        let payloads: Vec<Vec<u8>> = match ClientFrame::decode(bytes).unwrap().body {
+            Request::Append(append) => append.entries.iter().map(|entry| entry.payload.as_slice().to_vec()).collect(),
+            Request::Deposit(deposit) => vec![deposit.payload.as_slice().to_vec()],
+            _ => return,
+        };
+        let store = &self.nodes[node].store;
+        let rows: Vec<_> = [Table::Outbox, Table::Intents].into_iter().flat_map(|table| store.rows(table)).collect();
+        for payload in payloads {
+            let start = &payload[..24];
+            let holds = |value: &[u8]| {
+                let at = value.windows(24).position(|window| window == start);
+                at.is_some_and(|at| value[at..].starts_with(&payload))
+            };
+            assert!(rows.iter().any(|(_, value)| holds(value)), "transmitted before it was durable (spec DEL-01)");
+        }
     }
 
     /// Delivers one frame to a random connected client that has one waiting; false if there is none.

@@ -36,7 +36,7 @@ pub struct Log {
     acked: Seq,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Slot {
     version: u64,
     body: Vec<u8>,
@@ -62,6 +62,20 @@ impl SimRelay {
             taken: BTreeMap::new(),
             connections: BTreeMap::new(),
             now_ms: 0,
+        }
+    }
+
+    /// The same disk under another process: nobody is connected.
+    pub fn fork(&self) -> Self {
+        Self {
+            server: self.server,
+            incarnation: self.incarnation,
+            next_nonce: self.next_nonce,
+            logs: self.logs.clone(),
+            slots: self.slots.clone(),
+            taken: self.taken.clone(),
+            connections: BTreeMap::new(),
+            now_ms: self.now_ms,
         }
     }
 
