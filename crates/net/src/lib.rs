@@ -25,4 +25,9 @@ mod turn;
 
 pub use driver::{Handle, Hook, Notice, Options, Stopped, spawn};
 pub use link::{BadAddress, RelayAddress};
-pub use turn::DriverError;
+pub use turn::{DriverError, now};
+
+/// The README's snippet, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

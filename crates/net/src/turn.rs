@@ -150,7 +150,7 @@ fn is_link_bad(result: Result<(), Error>) -> Result<bool, DriverError> {
 }
 
 /// The clock of the system.
-pub(crate) fn now() -> UnixMs {
+pub fn now() -> UnixMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMs::from_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
