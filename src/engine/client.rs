@@ -409,7 +409,7 @@ impl<S: StoreView> Client<S> {
         if self.is_poisoned {
             return Err(Error::Poisoned);
         }
-        // What `create` wrote is to be read by the first step already.
+        // What `create` wrote is to be read by the first step already, and is durable together with it.
         let before = before.map(Arc::new);
         if let Some(batch) = &before {
             self.overlay.push(Arc::clone(batch));
@@ -424,10 +424,14 @@ impl<S: StoreView> Client<S> {
                 return Err(error);
             }
         };
-        let batch = tx.into_batch();
+        let mut batch = tx.into_batch();
         self.ready.extend(at_once);
-        if let Some(batch) = before {
-            self.enqueue(Some(batch), Vec::new());
+        if let Some(before) = before {
+            self.overlay.pop();
+            let mut joined = Batch::default();
+            joined.merge(&before);
+            joined.merge(&batch);
+            batch = joined;
         }
         let batch = (!batch.is_empty()).then(|| Arc::new(batch));
         if let Some(batch) = &batch {
