@@ -240,7 +240,12 @@ impl Step<'_> {
         self.signal(Signal::Online);
         self.open_inbox(&client)?;
         let logs = self.logs()?;
-        let ready: Vec<(LogId, LogRow)> = logs.into_iter().filter(|(_, row)| row.creation == Creation::Done).collect();
+        let mut ready: Vec<(LogId, LogRow)> = Vec::new();
+        for (log, row) in logs {
+            if row.creation == Creation::Done && self.is_still_in(&row.conversation)? {
+                ready.push((log, row));
+            }
+        }
         self.prove(&ready)?;
         for (log, row) in &ready {
             self.subscribe(*log, row.seq.next());
@@ -263,15 +268,21 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Proves both rights of each log at its present generation.
+    /// Proves both rights of each log at its present generation; of those that concern us no more, none.
     pub(super) fn prove(&mut self, logs: &[(LogId, LogRow)]) -> Result<(), Error> {
         let Some(Session { server, nonce, .. }) = self.link.session else { return Ok(()) };
         for logs in logs.chunks(PROOFS_MAX / 2) {
             let mut proofs = Vec::with_capacity(logs.len() * 2);
             for (log, row) in logs {
+                if !self.is_still_in(&row.conversation)? {
+                    continue;
+                }
                 let keys = self.keys(log, row)?;
                 proofs.push(sign_proof(&keys.read, &nonce, &server, *log, row.generation, Right::Read));
                 proofs.push(sign_proof(&keys.append, &nonce, &server, *log, row.generation, Right::Append));
+            }
+            if proofs.is_empty() {
+                continue;
             }
             let claims = proofs.iter().map(|proof| (proof.log, proof.generation, proof.right)).collect();
             self.request(Pending::Prove(claims), Request::Prove { proofs });
@@ -286,7 +297,7 @@ impl Step<'_> {
 
     /// Begins with a log that the relay has.
     pub(super) fn enter(&mut self, log: LogId, row: &LogRow) -> Result<(), Error> {
-        if self.link.is_online() {
+        if self.link.is_online() && self.is_still_in(&row.conversation)? {
             self.prove(&[(log, row.clone())])?;
             self.subscribe(log, row.seq.next());
         }

@@ -582,7 +582,7 @@ impl Step<'_> {
             return Err(Error::LastOwner);
         }
         self.enqueue(id, Item::Leave, undertone_wire::frame::Class::Control)?;
-        row.phase = Phase::Left;
+        row.phase = Phase::Leaving;
         self.save_conversation(id, &row);
         Ok(())
     }

@@ -135,6 +135,20 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// After a commit that left us in though we had asked to leave: it was made before our wish was seen, and ended the
+    /// epoch for which the wish was. We ask again.
+    pub(super) fn ask_again_to_leave(&mut self, id: &ConversationId) -> Result<(), Error> {
+        if self.conversation(id)?.phase != Phase::Leaving {
+            return Ok(());
+        }
+        for (_, value) in self.tx.scan_prefix(Table::Outbox, id.as_bytes(), Direction::Ascending, usize::MAX)? {
+            if matches!(rows::decode::<OutboxRow>(&value)?.item, Item::Leave) {
+                return Ok(());
+            }
+        }
+        self.enqueue(id, Item::Leave, Class::Control).map(|_| ())
+    }
+
     /// Queues a new generation secret for a direct conversation.
     pub(super) fn turn_direct(&mut self, id: &ConversationId) -> Result<(), Error> {
         let row = self.conversation(id)?;
@@ -153,7 +167,7 @@ impl Step<'_> {
         let Some(conversation) = rows::load::<ConversationRow>(&self.tx, Table::Conversations, id.as_bytes())? else {
             return Ok(());
         };
-        if conversation.phase != Phase::Active && conversation.phase != Phase::Left {
+        if !conversation.phase.is_in() {
             return Ok(());
         }
         for (log, row) in self.logs()? {

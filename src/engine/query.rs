@@ -125,7 +125,7 @@ impl<'q, 's> Query<'q, 's> {
         let state = match row.phase {
             Phase::Opening => ConversationState::Opening,
             Phase::Active => ConversationState::Active,
-            Phase::Left => ConversationState::Left,
+            Phase::Left | Phase::Leaving => ConversationState::Left,
             Phase::Removed => ConversationState::Removed,
             Phase::Failed => ConversationState::Failed,
         };

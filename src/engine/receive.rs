@@ -7,7 +7,7 @@ use undertone_wire::refusal::Refusal;
 
 use super::event::{EventRow, Reason, Suspicion};
 use super::outbox::direct_ad;
-use super::rows::{self, Change, Item, Kind, LogRow, MessageRow, OutboxRow, UndecryptableRow, place_key};
+use super::rows::{self, Change, Item, Kind, LogRow, MessageRow, OutboxRow, Phase, UndecryptableRow, place_key};
 use super::step::Step;
 use crate::content::{Content, MessageId, Profile, Status, StatusList, Typing};
 use crate::conversation::ConversationId;
@@ -103,10 +103,13 @@ impl Step<'_> {
                 break;
             }
             self.log_entry(&log, &mut row, entry)?;
+            if entry.turn.is_some() && !self.is_still_in(&row.conversation)? {
+                break;
+            }
         }
         row.save(&mut self.tx, &log);
         self.link.dirty.insert(row.conversation);
-        if row.generation != generation && self.is_still_in(&row.conversation)? {
+        if row.generation != generation {
             self.prove(&[(log, row)])?;
         }
         Ok(())
@@ -488,13 +491,12 @@ impl Step<'_> {
         let by = change.actor.account;
         if change.standing == Standing::Removed {
             let mut row = self.conversation(&conversation)?;
-            if row.phase != rows::Phase::Left {
-                row.phase = rows::Phase::Removed;
-            }
+            row.phase = if row.phase == Phase::Leaving { Phase::Left } else { Phase::Removed };
             self.save_conversation(&conversation, &row);
             self.drop_outbox(&conversation)?;
             return self.event(EventRow::Removed { conversation, by });
         }
+        self.ask_again_to_leave(&conversation)?;
         if !change.added.is_empty() {
             for device in group::devices(&mut self.tx, *log)? {
                 self.learn_member(&device)?;
@@ -510,15 +512,15 @@ impl Step<'_> {
         self.event(EventRow::GroupChanged { conversation, by, added, removed, name })
     }
 
-    fn is_still_in(&self, conversation: &ConversationId) -> Result<bool, Error> {
-        let row = self.conversation(conversation)?;
-        Ok(matches!(row.phase, rows::Phase::Active | rows::Phase::Opening))
+    /// Whether we have a part in a conversation; if not, its log is none of our business.
+    pub(super) fn is_still_in(&self, conversation: &ConversationId) -> Result<bool, Error> {
+        Ok(self.conversation(conversation)?.phase.is_in())
     }
 
     /// Takes an ephemeral payload: shown if it is fresh, never stored.
     pub(super) fn passing(&mut self, log: LogId, generation: Generation, payload: &[u8]) -> Result<(), Error> {
         let Some(row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
-        if row.generation != generation {
+        if row.generation != generation || !self.is_still_in(&row.conversation)? {
             return Ok(());
         }
         let keys = self.keys(&log, &row)?;

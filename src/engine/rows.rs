@@ -173,12 +173,21 @@ pub(super) enum Phase {
     Opening = 1,
     /// Messages flow.
     Active = 2,
-    /// We left, or asked to.
+    /// We left.
     Left = 3,
     /// We were removed.
     Removed = 4,
     /// The peer cannot be reached: its keys are missing or do not verify.
     Failed = 5,
+    /// We asked to leave, and are in until a commit says that we are not.
+    Leaving = 6,
+}
+
+impl Phase {
+    /// Whether the entries of its log concern us, and something may still be appended.
+    pub(super) fn is_in(self) -> bool {
+        matches!(self, Self::Opening | Self::Active | Self::Leaving)
+    }
 }
 
 /// One log of a conversation.
