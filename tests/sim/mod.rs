@@ -303,12 +303,12 @@ impl World {
         history.iter().map(|message| message.content.plain_text().unwrap_or("?").to_owned()).collect()
     }
 
-    /// What the app was told as messages, in order.
+    /// What the app was told as messages, in order; what is told again after a restart counts once.
     pub fn told(&self, node: usize) -> Vec<String> {
         let text = |event: &Event| match event {
             Event::Message(message) => message.content.plain_text().map(str::to_owned),
             _ => None,
         };
-        self.nodes[node].events.iter().filter_map(|(_, event)| text(event)).collect()
+        self.nodes[node].told_once().into_iter().filter_map(text).collect()
     }
 }
