@@ -16,7 +16,6 @@ mod secret;
 pub mod sign;
 
 pub use rand_core::CryptoRng;
-#[allow(unused_imports, reason = "used by the layers above")]
 pub(crate) use secret::secret_key;
 pub use secret::{Secret32, SecretBytes};
 

@@ -38,7 +38,6 @@ impl Secret32 {
 
     /// A second handle on the same secret, where a protocol keeps one and hands one on. Spelled out, so that each copy
     /// is a decision.
-    #[allow(dead_code, reason = "used by the layers above")]
     pub(crate) fn duplicate(&self) -> Self {
         Self(self.0)
     }
@@ -60,7 +59,6 @@ impl fmt::Debug for Secret32 {
 }
 
 /// Declares a named secret over [`Secret32`], so that two secrets of different meaning are different types.
-#[allow(unused_macros, reason = "used by the layers above")]
 macro_rules! secret_key {
     ($(#[$doc:meta])* $vis:vis $name:ident) => {
         $(#[$doc])*
@@ -88,5 +86,4 @@ macro_rules! secret_key {
         }
     };
 }
-#[allow(unused_imports, reason = "used by the layers above")]
 pub(crate) use secret_key;
