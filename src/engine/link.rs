@@ -68,6 +68,8 @@ pub(super) struct LogLink {
     pub(super) append: Option<Generation>,
     /// The entry up to which the log is to be read before anything is appended.
     pub(super) target: Option<Seq>,
+    /// Whether the log has to be proven and subscribed to anew.
+    is_lost: bool,
     /// Whether an append is under way.
     pub(super) is_busy: bool,
     retry: Option<Retry>,
@@ -116,10 +118,11 @@ impl Link {
     /// The next moment at which something is due by itself.
     pub(super) fn next_timer(&self) -> Option<UnixMs> {
         let intents = self.retries.iter().filter(|(ordinal, _)| !self.busy.contains(ordinal)).map(|(_, r)| r.at);
-        let logs = self
-            .logs
-            .values()
-            .flat_map(|link| [link.retry.map(|retry| retry.at), link.receipt_at, link.commit_at].into_iter().flatten());
+        let logs = self.logs.values().flat_map(|link| {
+            [link.retry.map(|retry| retry.at).filter(|at| *at != UnixMs::MAX), link.receipt_at, link.commit_at]
+                .into_iter()
+                .flatten()
+        });
         if self.is_online() { intents.chain(logs).min() } else { None }
     }
 
@@ -134,7 +137,7 @@ impl Link {
             !link.is_busy
                 && link.append == Some(row.generation)
                 && link.target.is_some_and(|target| row.seq >= target)
-                && link.retry.is_none_or(|retry| retry.at <= now)
+                && link.retry.is_none_or(|retry| retry.at <= now || retry.at == UnixMs::MAX)
         })
     }
 }
@@ -328,13 +331,19 @@ impl Step<'_> {
                 self.resubscribe(log, row.seq);
             }
             // Our proof was late or refused: prove again, then ask again, but not at once.
-            _ => self.delay_log(log, reason),
+            _ => self.lose_log(log, reason),
         }
         Ok(())
     }
 
+    /// Begins with a log again, but not at once.
+    pub(super) fn lose_log(&mut self, log: LogId, refusal: &Refusal) {
+        self.link.logs.entry(log).or_default().is_lost = true;
+        self.delay_log(log, refusal);
+    }
+
     /// Waits with a log after a refusal.
-    pub(super) fn delay_log(&mut self, log: LogId, refusal: &Refusal) {
+    fn delay_log(&mut self, log: LogId, refusal: &Refusal) {
         let at_least_ms = match refusal.action() {
             Action::Retry { after_ms } => after_ms,
             _ => 0,
@@ -487,18 +496,14 @@ impl Step<'_> {
 
     fn retry_log(&mut self, log: LogId) -> Result<(), Error> {
         let Some(row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
-        let is_subscribed = self.link.logs.get(&log).is_some_and(|link| link.append == Some(row.generation));
-        if let Some(link) = self.link.logs.get_mut(&log)
-            && let Some(retry) = &mut link.retry
-        {
+        let Some(link) = self.link.logs.get_mut(&log) else { return Ok(()) };
+        let is_lost = std::mem::take(&mut link.is_lost);
+        if let Some(retry) = &mut link.retry {
             // Counted on until something succeeds, but no longer due.
             retry.at = UnixMs::MAX;
-            if is_subscribed {
-                link.retry = None;
-            }
         }
         self.link.dirty.insert(row.conversation);
-        if is_subscribed { Ok(()) } else { self.enter(log, &row) }
+        if is_lost { self.enter(log, &row) } else { Ok(()) }
     }
 
     /// Sends the request of an intent.

@@ -99,7 +99,7 @@ impl Step<'_> {
             }
             if entry.seq != row.seq.next() || entry.generation != row.generation {
                 self.suspicion(&row, entry.seq, Suspicion::Skipped)?;
-                self.delay_log(log, &Refusal::Unknown);
+                self.lose_log(log, &Refusal::Unknown);
                 break;
             }
             self.log_entry(&log, &mut row, entry)?;
