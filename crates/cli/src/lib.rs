@@ -16,4 +16,4 @@ mod home;
 pub mod inspect;
 mod relay;
 
-pub use args::run;
+pub use args::{Failure, run};
