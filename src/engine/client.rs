@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use undertone_wire::id::LogId;
 
@@ -72,7 +73,7 @@ pub struct Client<S> {
     ready: VecDeque<Output>,
     next_step: u64,
     timer: Option<UnixMs>,
-    is_poisoned: bool,
+    is_poisoned: AtomicBool,
 }
 
 /// A step whose batch is not known to be durable.
@@ -126,7 +127,7 @@ impl<S: StoreView> Client<S> {
             ready: VecDeque::new(),
             next_step: 0,
             timer: None,
-            is_poisoned: false,
+            is_poisoned: AtomicBool::new(false),
         }
     }
 
@@ -137,6 +138,7 @@ impl<S: StoreView> Client<S> {
     pub fn handle(&mut self, input: Input<'_>, now: UnixMs, rng: &mut dyn CryptoRng) -> Result<(), Error> {
         match input {
             Input::Persisted(step) => {
+                self.refuse_if_poisoned()?;
                 self.persisted(step);
                 Ok(())
             }
@@ -153,8 +155,9 @@ impl<S: StoreView> Client<S> {
         }
     }
 
-    /// The next thing for the driver to do. To be drained after every call.
+    /// The next thing for the driver to do; nothing any more after a failure of the store. To be drained after every call.
     pub fn poll(&mut self) -> Option<Output> {
+        self.refuse_if_poisoned().ok()?;
         if let Some(waiting) = self.steps.iter_mut().find(|waiting| waiting.batch.is_some()) {
             let batch = waiting.batch.take()?;
             return Some(Output::Persist(waiting.id, batch));
@@ -198,7 +201,9 @@ impl<S: StoreView> Client<S> {
     /// # Errors
     /// `Storage`.
     pub fn relay_url(&self) -> Result<String, Error> {
-        Ok(ClientRow::load(&Tx::new(&self.store, &self.overlay))?.relay_url())
+        self.refuse_if_poisoned()?;
+        let client = ClientRow::load(&Tx::new(&self.store, &self.overlay)).map_err(Error::from);
+        Ok(client.inspect_err(|error| self.poison_by(error))?.relay_url())
     }
 
     /// What to hand to somebody who wants to talk to us: one line of text, good for ever, and for many.
@@ -395,7 +400,16 @@ impl<S: StoreView> Client<S> {
     }
 
     fn read<R>(&self, read: impl FnOnce(&mut Query<'_, '_>) -> Result<R, Error>) -> Result<R, Error> {
-        query::reading(&self.store, &self.overlay, read)
+        self.refuse_if_poisoned()?;
+        query::reading(&self.store, &self.overlay, read).inspect_err(|error| self.poison_by(error))
+    }
+
+    fn refuse_if_poisoned(&self) -> Result<(), Error> {
+        if self.is_poisoned.load(Ordering::Relaxed) { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
+    fn poison_by(&self, error: &Error) {
+        self.is_poisoned.fetch_or(error.poisons(), Ordering::Relaxed);
     }
 
     /// Runs one step: its writes become a batch, its outputs are held until the batch is durable.
@@ -406,9 +420,7 @@ impl<S: StoreView> Client<S> {
         run: impl FnOnce(&mut Step<'_>) -> Result<R, Error>,
         before: Option<Batch>,
     ) -> Result<R, Error> {
-        if self.is_poisoned {
-            return Err(Error::Poisoned);
-        }
+        self.refuse_if_poisoned()?;
         // What `create` wrote is to be read by the first step already, and is durable together with it.
         let before = before.map(Arc::new);
         if let Some(batch) = &before {
@@ -420,7 +432,7 @@ impl<S: StoreView> Client<S> {
         let value = match result {
             Ok(value) => value,
             Err(error) => {
-                self.is_poisoned = error.poisons();
+                self.poison_by(&error);
                 return Err(error);
             }
         };
