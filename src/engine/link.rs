@@ -19,13 +19,14 @@ use undertone_wire::limits::PROOFS_MAX;
 use undertone_wire::refusal::{Action, Refusal};
 
 use super::event::{Signal, Suspicion};
-use super::rows::{self, ClientRow, Creation, Intent, Kind, LogRow, OutboxRow};
+use super::rows::{self, ClientRow, Creation, Intent, Kind, LogRow, OutboxRow, Phase};
 use super::step::Step;
 use crate::content::TypingState;
 use crate::conversation::ConversationId;
 use crate::crypto::sign::SigningKey;
 use crate::envelope::ephemeral::EphemeralTrack;
 use crate::error::Error;
+use crate::group;
 use crate::limits::{BACKOFF_FIRST_MS, BACKOFF_MAX_MS, COMMIT_JITTER_MS, RECEIPT_DELAY, TURN_AGE};
 use crate::store::{Direction, Table};
 use crate::time::UnixMs;
@@ -72,7 +73,9 @@ pub(super) struct LogLink {
     is_lost: bool,
     /// Whether an append is under way.
     pub(super) is_busy: bool,
-    retry: Option<Retry>,
+    /// How often in a row the relay has refused us, and until when we wait for that.
+    failures: u32,
+    retry_at: Option<UnixMs>,
     /// When a delivery receipt is due.
     pub(super) receipt_at: Option<UnixMs>,
     /// When a proposal of somebody else is to be committed, unless somebody is faster.
@@ -118,12 +121,15 @@ impl Link {
     /// The next moment at which something is due by itself.
     pub(super) fn next_timer(&self) -> Option<UnixMs> {
         let intents = self.retries.iter().filter(|(ordinal, _)| !self.busy.contains(ordinal)).map(|(_, r)| r.at);
-        let logs = self.logs.values().flat_map(|link| {
-            [link.retry.map(|retry| retry.at).filter(|at| *at != UnixMs::MAX), link.receipt_at, link.commit_at]
-                .into_iter()
-                .flatten()
-        });
+        let logs =
+            self.logs.values().flat_map(|link| [link.retry_at, link.receipt_at, link.commit_at].into_iter().flatten());
         if self.is_online() { intents.chain(logs).min() } else { None }
+    }
+
+    /// Whether a proof for a generation of a log is under way.
+    fn is_proving(&self, log: &LogId, generation: Generation) -> bool {
+        let is_meant = |claim: &(LogId, Generation, Right)| (claim.0, claim.1) == (*log, generation);
+        self.requests.values().any(|pending| matches!(pending, Pending::Prove(claims) if claims.iter().any(is_meant)))
     }
 
     /// Whether something passing may be sent to the log now.
@@ -137,7 +143,7 @@ impl Link {
             !link.is_busy
                 && link.append == Some(row.generation)
                 && link.target.is_some_and(|target| row.seq >= target)
-                && link.retry.is_none_or(|retry| retry.at <= now || retry.at == UnixMs::MAX)
+                && link.retry_at.is_none_or(|at| at <= now)
         })
     }
 }
@@ -182,7 +188,12 @@ impl Step<'_> {
         }
         for (log, row) in self.logs()? {
             if row.receipt_due >= Seq::FIRST {
-                self.link.logs.entry(log).or_default().receipt_at = Some(self.now.after(RECEIPT_DELAY));
+                self.owe_receipt(log);
+            }
+            let conversation = self.conversation(&row.conversation)?;
+            let is_member = conversation.kind == Kind::Group && conversation.phase == Phase::Active;
+            if is_member && group::has_pending_proposals(&mut self.tx, log)? {
+                self.owe_commit(log);
             }
         }
         Ok(())
@@ -316,8 +327,7 @@ impl Step<'_> {
 
     fn subscription_ended(&mut self, log: LogId, reason: &Refusal) -> Result<(), Error> {
         if log == self.us.inbox() {
-            let client = ClientRow::load(&self.tx)?;
-            self.resubscribe(log, client.inbox_seq);
+            self.lose_log(log, reason);
             return Ok(());
         }
         let Some(mut row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
@@ -350,8 +360,8 @@ impl Step<'_> {
         };
         let now = self.now;
         let link = self.link.logs.entry(log).or_default();
-        let attempts = link.retry.map_or(0, |retry| retry.attempts);
-        link.retry = Some(Retry { attempts: attempts + 1, at: backoff(attempts, at_least_ms, now, self.rng) });
+        link.retry_at = Some(backoff(link.failures, at_least_ms, now, self.rng));
+        link.failures += 1;
     }
 
     fn reply(&mut self, pending: Pending, reply: Reply) -> Result<(), Error> {
@@ -366,7 +376,11 @@ impl Step<'_> {
             }
             (Pending::Stock(kind), Reply::Published { items_left, .. }) => self.stock(kind, items_left),
             (Pending::Subscribe(_) | Pending::Unwatched | Pending::Stock(_), _) => Ok(()),
-            (Pending::Prove(_), Reply::Refused(_)) => Ok(()),
+            (Pending::Prove(claims), Reply::Refused(refusal)) => {
+                let logs: BTreeSet<LogId> = claims.into_iter().map(|(log, ..)| log).collect();
+                logs.into_iter().for_each(|log| self.lose_log(log, &refusal));
+                Ok(())
+            }
             (Pending::Prove(_) | Pending::Append { .. }, _) => Err(Error::UnaskedReply),
         }
     }
@@ -377,10 +391,9 @@ impl Step<'_> {
         }
         for ((log, generation, right), result) in claims.iter().zip(results) {
             let link = self.link.logs.entry(*log).or_default();
-            link.target = Some(link.target.map_or(result.last, |target| target.max(result.last)));
+            link.target = link.target.max(Some(result.last));
             if result.verdict == ProofVerdict::Granted && *right == Right::Append {
                 link.append = Some(*generation);
-                link.retry = None;
             }
             if let Some(row) = LogRow::load(&self.tx, log)? {
                 self.link.dirty.insert(row.conversation);
@@ -398,7 +411,9 @@ impl Step<'_> {
         }
         let link = self.link.logs.entry(log).or_default();
         link.is_busy = false;
-        link.retry = None;
+        link.failures = 0;
+        // What we appended is read before anything else is appended: a commit may be among it.
+        link.target = link.target.max(places.iter().map(|place| place.seq).max());
         for (key, place) in keys.iter().zip(places) {
             self.accepted(key, place.seq)?;
         }
@@ -415,16 +430,16 @@ impl Step<'_> {
         match (refusal, refusal.action()) {
             // What was sealed stays as it is until the entries up to the turn are read.
             (Refusal::Stale { turned_at, .. }, _) => {
-                link.target = Some(link.target.map_or(*turned_at, |target| target.max(*turned_at)));
+                link.target = link.target.max(Some(*turned_at));
                 link.append = None;
-                if row.seq >= *turned_at {
-                    self.prove(&[(log, row)])?;
+                // Once that is read, the proof of the new generation is on its way; without it something is wrong.
+                if row.seq >= *turned_at && !self.link.is_proving(&log, row.generation) {
+                    self.lose_log(log, refusal);
                 }
             }
             (Refusal::NotProven, _) => {
                 link.append = None;
-                self.delay_log(log, refusal);
-                self.prove(&[(log, row)])?;
+                self.lose_log(log, refusal);
             }
             (_, Action::Retry { .. } | Action::Refresh) => self.delay_log(log, refusal),
             (_, Action::Fatal) => {
@@ -471,7 +486,7 @@ impl Step<'_> {
             .link
             .logs
             .iter()
-            .filter(|(_, link)| link.retry.is_some_and(|retry| retry.at <= now))
+            .filter(|(_, link)| link.retry_at.is_some_and(|at| at <= now))
             .map(|(log, _)| *log)
             .collect();
         for log in late {
@@ -495,13 +510,14 @@ impl Step<'_> {
     }
 
     fn retry_log(&mut self, log: LogId) -> Result<(), Error> {
-        let Some(row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
-        let Some(link) = self.link.logs.get_mut(&log) else { return Ok(()) };
+        let link = self.link.logs.entry(log).or_default();
+        link.retry_at = None;
         let is_lost = std::mem::take(&mut link.is_lost);
-        if let Some(retry) = &mut link.retry {
-            // Counted on until something succeeds, but no longer due.
-            retry.at = UnixMs::MAX;
+        if log == self.us.inbox() {
+            let client = ClientRow::load(&self.tx)?;
+            return if is_lost { self.open_inbox(&client) } else { Ok(()) };
         }
+        let Some(row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
         self.link.dirty.insert(row.conversation);
         if is_lost { self.enter(log, &row) } else { Ok(()) }
     }

@@ -26,12 +26,12 @@ use crate::envelope::first_contact::{Introduction, NAMES_MAX, NameHint, WelcomeN
 use crate::envelope::inbox::{self, InboxEntry, InboxKind, InboxPlace};
 use crate::envelope::keys::{direct_control_key, direct_log_id};
 use crate::error::Error;
-use crate::group::{self, Policy, Role};
+use crate::group::{self, LeafOwner, Policy, Role};
 use crate::identity::{
     AccountId, Credential, Device, DeviceList, DisplayName, IdentityError, Invitation, RelayUrl, peers,
 };
 use crate::limits::LOOKUP_ATTEMPTS_UNTOLD;
-use crate::store::{StoreError, Table};
+use crate::store::{Direction, StoreError, Table};
 
 impl Step<'_> {
     /// Opens the direct conversation with an account, or finds the one that is there.
@@ -136,7 +136,7 @@ impl Step<'_> {
             (Intent::Lookup { account, purpose, stage, .. }, Reply::Taken(taken)) => {
                 let mark = self.mark();
                 match self.taken(ordinal, account, &purpose, &stage, &taken) {
-                    Err(Error::Identity(_) | Error::BadKeys) => {
+                    Err(error) if !error.poisons() => {
                         self.undo_to(mark);
                         self.lookup_failed(ordinal, account, &purpose, Failure::BadKeys)
                     }
@@ -263,7 +263,10 @@ impl Step<'_> {
                     }
                     Purpose::Member { conversation, ordinal } => {
                         let key_package = taken.item.clone().unwrap_or_else(|| taken.body.clone());
-                        group::verify_key_package(key_package.as_slice(), self.now).map_err(|_| Error::BadKeys)?;
+                        let package = group::verify_key_package(key_package.as_slice(), self.now)?;
+                        if package.owner() != (LeafOwner { account, device: device.id() }) {
+                            return Err(Error::BadKeys);
+                        }
                         let found = Invitee { account, device: device.id(), key_package, address: address.clone() };
                         self.invitee(conversation, *ordinal, account, Some(found))
                     }
@@ -389,6 +392,10 @@ impl Step<'_> {
         self.learn_contact(certificate.encode(), account, Some(&introduction.name))?;
         let id = ConversationId::direct(&self.us.device().account(), &account);
         let log = introduction.log();
+        if LogRow::load(&self.tx, &log)?.is_some() {
+            // It came before: nothing begins anew.
+            return Err(Error::BadKeys);
+        }
         let row = LogRow {
             secret: introduction.generation_secret().expose().to_vec().into(),
             peer_device: Some(device.id()),
@@ -419,14 +426,7 @@ impl Step<'_> {
             return Err(Error::BadKeys);
         }
         let id = ConversationId::group(&note.log);
-        LogRow { creation: Creation::Done, ..LogRow::new(id, note.generation, note.checkpoint, self.now) }
-            .save(&mut self.tx, &note.log);
-        let conversation = ConversationRow {
-            log: Some(note.log),
-            phase: Phase::Active,
-            ..ConversationRow::new(Kind::Group, self.now)
-        };
-        self.save_conversation(&id, &conversation);
+        self.begin_reading(id, &note)?;
         for member in group::devices(&mut self.tx, note.log)? {
             self.learn_member(&member)?;
         }
@@ -441,6 +441,28 @@ impl Step<'_> {
         self.enqueue_profile(&id)?;
         let row = self.log_row(&note.log)?;
         self.enter(note.log, &row)
+    }
+
+    /// Writes down the log of a group into which we were welcomed, perhaps again.
+    fn begin_reading(&mut self, id: ConversationId, note: &WelcomeNote) -> Result<(), Error> {
+        let mut row = LogRow::new(id, note.generation, note.checkpoint, self.now);
+        row.creation = Creation::Done;
+        if let Some(before) = LogRow::load(&self.tx, &note.log)? {
+            if before.conversation != id {
+                return Err(Error::BadKeys);
+            }
+            // Our numbers go on where the others know them to be; theirs begin with what we hear next.
+            row.next_seq = before.next_seq;
+            row.read_through = before.read_through;
+            let seen = self.tx.scan_prefix(Table::Seen, note.log.as_bytes(), Direction::Ascending, usize::MAX)?;
+            for (key, _) in seen {
+                self.tx.delete(Table::Seen, &key);
+            }
+        }
+        row.save(&mut self.tx, &note.log);
+        let (log, phase) = (Some(note.log), Phase::Active);
+        self.save_conversation(&id, &ConversationRow { log, phase, ..ConversationRow::new(Kind::Group, self.now) });
+        Ok(())
     }
 
     /// Sends the Welcome of a commit that is in the log, to each device on its own: never one message to all, which

@@ -77,36 +77,44 @@ impl Step<'_> {
         if !matches!(row.phase, Phase::Opening | Phase::Active) {
             return Err(Error::Ended);
         }
-        let draft = Draft {
-            dedup: DedupId::from_bytes(random_array(self.rng)),
-            seq: None,
-            sent_ms: self.now,
-            frame: frame.encode().into(),
-            message,
-        };
+        let draft = self.draft(frame, message);
         self.enqueue(id, Item::Envelope(draft), class)
+    }
+
+    fn draft(&mut self, frame: Frame, message: Option<MessageId>) -> Draft {
+        let dedup = DedupId::from_bytes(random_array(self.rng));
+        Draft { dedup, seq: None, sent_ms: self.now, frame: frame.encode().into(), message }
     }
 
     /// Puts anything into the outbox.
     pub(super) fn enqueue(&mut self, id: &ConversationId, item: Item, class: Class) -> Result<u64, Error> {
         let ordinal = self.next_ordinal()?;
+        self.put_at(id, ordinal, item, class, None);
+        Ok(ordinal)
+    }
+
+    fn put_at(&mut self, id: &ConversationId, ordinal: u64, item: Item, class: Class, log: Option<LogId>) {
         let entry = EntryId::from_bytes(random_array(self.rng));
         let key = rows::outbox_key(id, ordinal);
-        rows::save(&mut self.tx, Table::Outbox, &key, &OutboxRow { entry, class, item, sealed: None, accepted: None });
+        let outbox = OutboxRow { entry, class, item, log, sealed: None, accepted: None };
+        rows::save(&mut self.tx, Table::Outbox, &key, &outbox);
         self.tx.put(Table::OutboxIndex, entry.as_bytes(), key);
         self.link.dirty.insert(*id);
-        Ok(ordinal)
     }
 
     /// Puts a delivery receipt into the outbox, unless an envelope has carried it meanwhile.
     pub(super) fn enqueue_receipt(&mut self, log: LogId) -> Result<(), Error> {
         let row = self.log_row(&log)?;
         let conversation = self.conversation(&row.conversation)?;
-        if row.receipt_due < Seq::FIRST || conversation.phase != Phase::Active || conversation.log != Some(log) {
+        if row.receipt_due < Seq::FIRST || conversation.phase != Phase::Active {
             return Ok(());
         }
         let frame = Frame::new(FrameKind::STATUS, IfUnknown::Ignore, Vec::new());
-        self.enqueue_frame(&row.conversation, frame, None, Class::Normal).map(|_| ())
+        let draft = self.draft(frame, None);
+        let ordinal = self.next_ordinal()?;
+        // To the very log, which need not be the one that lives.
+        self.put_at(&row.conversation, ordinal, Item::Envelope(draft), Class::Normal, Some(log));
+        Ok(())
     }
 
     /// Puts the committing of others' proposals into the outbox, unless somebody was faster.
@@ -124,14 +132,8 @@ impl Step<'_> {
         if matches!(rows::decode::<OutboxRow>(value)?.item, Item::Commit(Change::Proposals)) {
             return Ok(());
         }
-        let ordinal = u64::from_be_bytes(first[32..].try_into().map_err(|_| StoreError::Corrupt)?) - 1;
-        let key = rows::outbox_key(&row.conversation, ordinal);
-        let entry = EntryId::from_bytes(random_array(self.rng));
-        let item = Item::Commit(Change::Proposals);
-        let outbox = OutboxRow { entry, class: Class::Control, item, sealed: None, accepted: None };
-        rows::save(&mut self.tx, Table::Outbox, &key, &outbox);
-        self.tx.put(Table::OutboxIndex, entry.as_bytes(), key);
-        self.link.dirty.insert(row.conversation);
+        let (_, ordinal) = split_key(first)?;
+        self.put_at(&row.conversation, ordinal - 1, Item::Commit(Change::Proposals), Class::Control, None);
         Ok(())
     }
 
@@ -197,8 +199,7 @@ impl Step<'_> {
         let mut payloads_len = 0;
         for (key, value) in queue {
             let mut outbox: OutboxRow = rows::decode(&value)?;
-            let goes_to = outbox.sealed.as_ref().map(|sealed| sealed.log).or(conversation.log);
-            if outbox.accepted.is_some() || goes_to != Some(log) {
+            if outbox.accepted.is_some() || outbox.log.or(conversation.log) != Some(log) {
                 continue;
             }
             let is_turn = matches!(outbox.item, Item::Turn { .. } | Item::Commit(_));
@@ -217,14 +218,15 @@ impl Step<'_> {
                     continue;
                 }
             };
-            let payload = sealed.payload.clone();
+            let (payload, turn) = (sealed.payload.clone(), sealed.turn);
+            outbox.log = Some(log);
+            outbox.sealed = Some(sealed);
+            rows::save(&mut self.tx, Table::Outbox, &key, &outbox);
             payloads_len += payload.as_slice().len();
             if payloads_len > APPEND_LEN_MAX {
                 break;
             }
-            entries.push(NewEntry { id: outbox.entry, class: outbox.class, ttl_s: 0, payload, turn: sealed.turn });
-            outbox.sealed = Some(sealed);
-            rows::save(&mut self.tx, Table::Outbox, &key, &outbox);
+            entries.push(NewEntry { id: outbox.entry, class: outbox.class, ttl_s: 0, payload, turn });
             keys.push(key);
             if is_turn || entries.len() == APPEND_ENTRIES_MAX {
                 break;
@@ -248,23 +250,35 @@ impl Step<'_> {
         conversation: &ConversationRow,
         outbox: &mut OutboxRow,
     ) -> Result<Sealing, Error> {
-        if let Some(sealed) = &outbox.sealed {
-            if sealed.generation == row.generation {
-                return Ok(Sealing::Ready(sealed.clone()));
-            }
-            // It lost its race: what it staged is taken back, the intent is examined anew.
-            if matches!(outbox.item, Item::Commit(_)) && group::has_pending_commit(&mut self.tx, *log)? {
-                group::discard_pending(&mut self.tx, *log)?;
-            }
+        if let Some(sealed) = &outbox.sealed
+            && sealed.generation == row.generation
+        {
+            return Ok(Sealing::Ready(sealed.clone()));
+        }
+        if let Item::Envelope(draft) = &mut outbox.item {
+            draft.seq.get_or_insert(row.next_seq);
+        }
+        let sealing = self.seal_anew(log, row, conversation, outbox)?;
+        // Only what is sealed has taken a number and carried a receipt.
+        if let (Sealing::Ready(_), Item::Envelope(Draft { seq: Some(seq), .. })) = (&sealing, &outbox.item) {
+            row.next_seq = row.next_seq.max(seq.next());
+            row.receipt_due = Seq::from_u64(0);
+        }
+        Ok(sealing)
+    }
+
+    fn seal_anew(
+        &mut self,
+        log: &LogId,
+        row: &LogRow,
+        conversation: &ConversationRow,
+        outbox: &OutboxRow,
+    ) -> Result<Sealing, Error> {
+        // It lost its race, or its place: what it staged is taken back, the intent is examined anew.
+        if matches!(outbox.item, Item::Commit(_)) && group::has_pending_commit(&mut self.tx, *log)? {
+            group::discard_pending(&mut self.tx, *log)?;
         }
         let evidence = self.evidence(log, row, conversation.kind)?;
-        if let Item::Envelope(draft) = &mut outbox.item
-            && draft.seq.is_none()
-        {
-            draft.seq = Some(row.next_seq);
-            row.next_seq = row.next_seq.next();
-        }
-        let outbox = &*outbox;
         let mark = self.mark();
         match (&outbox.item, conversation.kind) {
             (Item::Envelope(draft), Kind::Direct { peer }) => {
@@ -400,8 +414,8 @@ impl Step<'_> {
                     Some((gate, welcomes)) => (Some(gate), welcomes),
                     None => (None, Vec::new()),
                 };
-                let (log, generation) = (*log, row.generation);
-                Ok(Sealing::Ready(Sealed { log, generation, payload: payload.into(), turn, welcomes }))
+                let generation = row.generation;
+                Ok(Sealing::Ready(Sealed { generation, payload: payload.into(), turn, welcomes }))
             }
             Err(_) => Ok(Sealing::Never(Failure::Refused)),
         }
@@ -432,10 +446,9 @@ impl Step<'_> {
     }
 
     /// Completes an envelope with what we have received.
-    fn envelope_of(&mut self, draft: &Draft, row: &mut LogRow) -> Result<Vec<u8>, Error> {
+    fn envelope_of(&mut self, draft: &Draft, row: &LogRow) -> Result<Vec<u8>, Error> {
         let frame = Frame::decode(draft.frame.as_slice()).map_err(|_| StoreError::Corrupt)?;
         let delivered = Delivered::new(row.seq, row.missing.iter().copied());
-        row.receipt_due = Seq::from_u64(0);
         let seq = draft.seq.ok_or(StoreError::Corrupt)?;
         let (dedup, sent_ms, extensions) = (draft.dedup, draft.sent_ms, Extensions::NONE);
         Ok(Envelope { dedup, seq, sent_ms, delivered, frame, extensions }.encode())
@@ -499,27 +512,21 @@ impl Step<'_> {
 
     /// Queues read receipts for everything up to `through` that has not had one.
     pub(super) fn mark_read(&mut self, id: &ConversationId, through: &MessageId) -> Result<(), Error> {
-        let mut conversation = self.conversation(id)?;
+        let conversation = self.conversation(id)?;
         let place = self.tx.get(Table::MessageIndex, through.as_bytes())?.ok_or(Error::UnknownMessage)?;
-        let (log, seq) = place.split_first_chunk::<32>().ok_or(StoreError::Corrupt)?;
-        let seq = Seq::from_u64(u64::from_be_bytes(seq.try_into().map_err(|_| StoreError::Corrupt)?));
-        let log = LogId::from_bytes(*log);
-        if seq <= conversation.read_through || self.log_row(&log)?.conversation != *id {
-            return Ok(());
+        let (log, seq) = rows::split_place(&place)?;
+        if self.log_row(&log)?.conversation != *id {
+            return Err(Error::UnknownMessage);
         }
-        let us = self.us.device().account();
-        let from = rows::place_key(&log, conversation.read_through.next());
-        let to = rows::place_key(&log, seq.next());
-        let unread = self.tx.scan(Table::Messages, &from, &to, Direction::Ascending, usize::MAX)?;
-        let mut statuses = Vec::new();
-        for (_, value) in unread {
-            let message: rows::MessageRow = rows::decode(&value)?;
-            if message.account != us {
-                statuses.push(MessageStatus { message: message.id, status: Status::READ });
+        let mut statuses = self.read_in(&log, seq)?;
+        if conversation.log == Some(log) {
+            // What stands in a log that lost at first contact is shown before everything in the one that lives.
+            for (lost, row) in self.logs()? {
+                if row.conversation == *id && lost != log {
+                    statuses.extend(self.read_in(&lost, row.seq)?);
+                }
             }
         }
-        conversation.read_through = seq;
-        self.save_conversation(id, &conversation);
         if conversation.phase != Phase::Active {
             return Ok(());
         }
@@ -528,6 +535,26 @@ impl Step<'_> {
             self.enqueue_frame(id, Frame::new(FrameKind::STATUS, IfUnknown::Ignore, body), None, Class::Normal)?;
         }
         Ok(())
+    }
+
+    /// Moves the mark of what is read in one log, and lists the messages of others that it passes.
+    fn read_in(&mut self, log: &LogId, through: Seq) -> Result<Vec<MessageStatus>, Error> {
+        let mut row = self.log_row(log)?;
+        let mut statuses = Vec::new();
+        if through <= row.read_through {
+            return Ok(statuses);
+        }
+        let us = self.us.device().account();
+        let (from, to) = (rows::place_key(log, row.read_through.next()), rows::place_key(log, through.next()));
+        for (_, value) in self.tx.scan(Table::Messages, &from, &to, Direction::Ascending, usize::MAX)? {
+            let message: rows::MessageRow = rows::decode(&value)?;
+            if message.account != us {
+                statuses.push(MessageStatus { message: message.id, status: Status::READ });
+            }
+        }
+        row.read_through = through;
+        row.save(&mut self.tx, log);
+        Ok(statuses)
     }
 
     /// Queues our name for the others.

@@ -154,24 +154,26 @@ impl<'q, 's> Query<'q, 's> {
     ) -> Result<Vec<Message>, Error> {
         let row = self.row(id)?;
         let mut newest_first = Vec::new();
-        if before.is_none_or(|before| before.place.is_none()) {
+        // What had no place when it was read may have one now.
+        let placed = match before {
+            Some(before) => self.tx.get(Table::MessageIndex, before.id.as_bytes())?,
+            None => None,
+        };
+        if placed.is_none() {
             newest_first.extend(self.unplaced(us, id, before, limit)?);
         }
         for log in self.logs_newest_first(id, &row)? {
             if newest_first.len() >= limit {
                 break;
             }
-            let to = match before {
-                Some(before) if before.place.is_some() => {
-                    let Some(at) = self.tx.get(Table::MessageIndex, before.id.as_bytes())? else { continue };
-                    match at.split_first_chunk::<32>() {
-                        Some((of, _)) if of == log.as_bytes() => at.to_vec(),
-                        // A page that began in a later log goes on with the whole of an earlier one.
-                        Some((of, _)) if of > log.as_bytes() => continue,
-                        _ => place_key(&log, Seq::from_u64(u64::MAX)),
-                    }
-                }
-                _ => place_key(&log, Seq::from_u64(u64::MAX)),
+            let to = match &placed {
+                Some(at) => match at.split_first_chunk::<32>() {
+                    Some((of, _)) if of == log.as_bytes() => at.to_vec(),
+                    // A page that began in a later log goes on with the whole of an earlier one.
+                    Some((of, _)) if of > log.as_bytes() => continue,
+                    _ => place_key(&log, Seq::from_u64(u64::MAX)),
+                },
+                None => place_key(&log, Seq::from_u64(u64::MAX)),
             };
             let from = place_key(&log, Seq::from_u64(0));
             let others = self.others(us, id, &log)?;

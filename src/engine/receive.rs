@@ -409,13 +409,12 @@ impl Step<'_> {
         }
         let list = StatusList::decode(body).map_err(|_| Reason::Malformed)?;
         for crate::content::MessageStatus { message: id, status } in list.as_slice() {
-            let known = rows::load::<MessageRow>(
-                &self.tx,
-                Table::Messages,
-                &self.tx.get(Table::MessageIndex, id.as_bytes())?.map(|key| key.to_vec()).unwrap_or_default(),
-            )?;
+            let Some(place) = self.tx.get(Table::MessageIndex, id.as_bytes())? else { continue };
+            let (log, _) = rows::split_place(&place)?;
+            let known = rows::load::<MessageRow>(&self.tx, Table::Messages, &place)?;
             let is_ours = known.is_some_and(|message| message.account == self.us.device().account());
-            if *status != Status::READ || !is_ours {
+            // Whoever reads a message is in its conversation.
+            if *status != Status::READ || !is_ours || self.log_row(&log)?.conversation != conversation {
                 continue;
             }
             let key = [b"r", id.as_bytes().as_slice(), account.as_bytes()].concat();
@@ -491,7 +490,11 @@ impl Step<'_> {
         let by = change.actor.account;
         if change.standing == Standing::Removed {
             let mut row = self.conversation(&conversation)?;
-            row.phase = if row.phase == Phase::Leaving { Phase::Left } else { Phase::Removed };
+            let (phase, by) = match row.phase {
+                Phase::Leaving => (Phase::Left, self.us.device().account()),
+                _ => (Phase::Removed, by),
+            };
+            row.phase = phase;
             self.save_conversation(&conversation, &row);
             self.drop_outbox(&conversation)?;
             return self.event(EventRow::Removed { conversation, by });

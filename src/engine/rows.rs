@@ -59,6 +59,13 @@ pub(super) fn place_key(log: &LogId, seq: Seq) -> Vec<u8> {
     [log.as_bytes().as_slice(), &seq.to_be_bytes()].concat()
 }
 
+/// The log and the place of such a key.
+pub(super) fn split_place(key: &[u8]) -> Result<(LogId, Seq), StoreError> {
+    let (log, seq) = key.split_first_chunk::<32>().ok_or(StoreError::Corrupt)?;
+    let seq = seq.try_into().map_err(|_| StoreError::Corrupt)?;
+    Ok((LogId::from_bytes(*log), Seq::from_u64(u64::from_be_bytes(seq))))
+}
+
 /// The key of a row that belongs to a device in a log.
 pub(super) fn device_key(log: &LogId, device: &DeviceId) -> Vec<u8> {
     [log.as_bytes().as_slice(), device.as_bytes()].concat()
@@ -137,8 +144,6 @@ pub(super) struct ConversationRow {
     pub phase: Phase,
     /// The log to which it sends; in a direct conversation none until the peer's keys are known.
     pub log: Option<LogId>,
-    /// The last message of others that was marked read.
-    pub read_through: Seq,
     /// When it began, for the order of a list.
     pub created_ms: UnixMs,
 }
@@ -146,7 +151,7 @@ pub(super) struct ConversationRow {
 impl ConversationRow {
     /// A conversation that has no log yet.
     pub(super) fn new(kind: Kind, now: UnixMs) -> Self {
-        Self { kind, phase: Phase::Opening, log: None, read_through: Seq::from_u64(0), created_ms: now }
+        Self { kind, phase: Phase::Opening, log: None, created_ms: now }
     }
 }
 
@@ -212,6 +217,8 @@ pub(super) struct LogRow {
     pub next_seq: SenderSeq,
     /// The last entry whose content asks for a delivery receipt that we have not sent.
     pub receipt_due: Seq,
+    /// The last message of others that was marked read.
+    pub read_through: Seq,
     /// The entries of others that could not be read, newest last, at most 64.
     pub missing: Vec<Seq>,
     /// When the generation began here, for the age of a direct turn.
@@ -237,6 +244,7 @@ impl LogRow {
             creation: Creation::Wanted,
             next_seq: SenderSeq::FIRST,
             receipt_due: Seq::from_u64(0),
+            read_through: Seq::from_u64(0),
             missing: Vec::new(),
             turned_ms: now,
         }
@@ -268,6 +276,9 @@ pub(super) struct OutboxRow {
     pub entry: EntryId,
     pub class: Class,
     pub item: Item,
+    /// The log to which it goes, if that is settled: after crossed first contacts a conversation has two, and what was
+    /// sealed for one of them stays there.
+    pub log: Option<LogId>,
     /// The bytes that were, or are about to be, handed to the relay.
     pub sealed: Option<Sealed>,
     /// Where the relay says it stands; the log has yet to show it.
@@ -277,8 +288,6 @@ pub(super) struct OutboxRow {
 /// A payload, sealed for one generation. Sent again unchanged until the log has left that generation.
 #[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub(super) struct Sealed {
-    /// The log for which it was sealed: after crossed first contacts a conversation has two.
-    pub log: LogId,
     pub generation: Generation,
     pub payload: VLBytes,
     /// The gate that the entry brings, if it turns the log.
