@@ -18,6 +18,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use undertone::conversation::{ConversationId, Message};
 use undertone::engine::{Client, Event, EventId, Input, Output, Signal, StepId};
+use undertone::identity::AccountId;
 use undertone::store::{Batch, MemoryStore, Store, Table};
 use undertone::time::UnixMs;
 use undertone_wire::frame::{ClientFrame, Request};
@@ -301,6 +302,21 @@ impl World {
     pub fn texts(&self, node: usize, conversation: ConversationId) -> Vec<String> {
         let history = self.history(node, conversation);
         history.iter().map(|message| message.content.plain_text().unwrap_or("?").to_owned()).collect()
+    }
+
+    /// What a client has asked the relay so far, whether it arrived or not.
+    pub fn requests(&self, node: usize) -> Vec<Request> {
+        let decode = |frame: &Vec<u8>| ClientFrame::decode(frame).unwrap().body;
+        self.nodes[node].frames_sent.iter().map(decode).collect()
+    }
+
+    /// What the app was told, in order.
+    pub fn events(&self, node: usize) -> Vec<Event> {
+        self.nodes[node].events.iter().map(|(_, event)| event.clone()).collect()
+    }
+
+    pub fn account(&self, node: usize) -> AccountId {
+        self.nodes[node].client.account()
     }
 
     /// What the app was told as messages, in order; what is told again after a restart counts once.

@@ -18,7 +18,7 @@ pub struct SimRelay {
     incarnation: Incarnation,
     next_nonce: u64,
     pub logs: BTreeMap<LogId, Log>,
-    slots: BTreeMap<(SlotId, SlotKind), Slot>,
+    pub slots: BTreeMap<(SlotId, SlotKind), Slot>,
     taken: BTreeMap<TakeId, Taken>,
     connections: BTreeMap<Connection, Peer>,
     pub now_ms: u64,
@@ -36,11 +36,12 @@ pub struct Log {
     acked: Seq,
 }
 
-#[derive(Clone, Default)]
-struct Slot {
+/// What the directory holds.
+#[derive(Default, Clone)]
+pub struct Slot {
     version: u64,
-    body: Vec<u8>,
-    items: VecDeque<VLBytes>,
+    pub body: Vec<u8>,
+    pub items: VecDeque<VLBytes>,
 }
 
 struct Peer {
