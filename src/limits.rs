@@ -124,6 +124,9 @@ pub const HEADS_MAX: u64 = 256;
 /// Entries of one log that are kept though they could not be read.
 pub const UNDECRYPTABLE_MAX: usize = 64;
 
+/// Logs of one direct conversation besides the one that lives: each repeated first contact of the peer brings one.
+pub const OLD_LOGS_MAX: usize = 8;
+
 /// Unsuccessful lookups of an account before the app is told; the client goes on trying.
 pub const LOOKUP_ATTEMPTS_UNTOLD: u32 = 3;
 

@@ -408,8 +408,9 @@ impl Step<'_> {
         self.intend(&Intent::Create { log })?;
         let mut conversation = rows::load::<ConversationRow>(&self.tx, Table::Conversations, id.as_bytes())?
             .unwrap_or_else(|| ConversationRow::new(Kind::Direct { peer: account }, self.now));
-        // Both were first: the lower log lives, the other is read to its end (rule DEL-50).
-        conversation.log = Some(conversation.log.map_or(log, |ours| ours.min(log)));
+        if !conversation.take_log(log) {
+            return Err(Error::BadKeys);
+        }
         conversation.phase = Phase::Active;
         self.save_conversation(&id, &conversation);
         self.link.dirty.insert(id);

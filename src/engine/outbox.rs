@@ -172,8 +172,9 @@ impl Step<'_> {
         if !conversation.phase.is_in() {
             return Ok(());
         }
-        for (log, row) in self.logs()? {
-            if row.conversation == *id && self.link.may_append(&log, &row, self.now) {
+        for log in conversation.logs() {
+            let row = self.log_row(&log)?;
+            if self.link.may_append(&log, &row, self.now) {
                 self.pump_log(id, &conversation, log, row)?;
             }
         }

@@ -155,26 +155,24 @@ impl<'q, 's> Query<'q, 's> {
         let row = self.row(id)?;
         let mut newest_first = Vec::new();
         // What had no place when it was read may have one now.
-        let placed = match before {
+        let mut placed = match before {
             Some(before) => self.tx.get(Table::MessageIndex, before.id.as_bytes())?,
             None => None,
         };
         if placed.is_none() {
             newest_first.extend(self.unplaced(us, id, before, limit)?);
         }
-        for log in self.logs_newest_first(id, &row)? {
+        for log in row.logs() {
             if newest_first.len() >= limit {
                 break;
             }
             let to = match &placed {
-                Some(at) => match at.split_first_chunk::<32>() {
-                    Some((of, _)) if of == log.as_bytes() => at.to_vec(),
-                    // A page that began in a later log goes on with the whole of an earlier one.
-                    Some((of, _)) if of > log.as_bytes() => continue,
-                    _ => place_key(&log, Seq::from_u64(u64::MAX)),
-                },
+                Some(at) if !at.starts_with(log.as_bytes()) => continue,
+                Some(at) => at.to_vec(),
                 None => place_key(&log, Seq::from_u64(u64::MAX)),
             };
+            // A page that began in one log goes on with the whole of those before it.
+            placed = None;
             let from = place_key(&log, Seq::from_u64(0));
             let others = self.others(us, id, &log)?;
             let room = limit - newest_first.len();
@@ -185,19 +183,6 @@ impl<'q, 's> Query<'q, 's> {
         newest_first.truncate(limit);
         newest_first.reverse();
         Ok(newest_first)
-    }
-
-    /// The logs of a conversation: the one that lives, then one that lost against it at first contact.
-    fn logs_newest_first(&mut self, id: &ConversationId, row: &ConversationRow) -> Result<Vec<LogId>, Error> {
-        let mut logs = Vec::new();
-        for (key, value) in self.tx.scan_prefix(Table::Logs, &[], Direction::Ascending, usize::MAX)? {
-            let of: LogRow = rows::decode(&value)?;
-            if of.conversation == *id {
-                logs.push(LogId::from_bytes(key.as_slice().try_into().map_err(|_| StoreError::Corrupt)?));
-            }
-        }
-        logs.sort_by_key(|log| (Some(*log) != row.log, *log));
-        Ok(logs)
     }
 
     /// Our own messages that have no place yet, newest first.

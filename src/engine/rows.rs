@@ -27,6 +27,7 @@ use crate::conversation::ConversationId;
 use crate::engine::event::Reason;
 use crate::envelope::{DedupId, SenderSeq};
 use crate::identity::{AccountId, DeviceId};
+use crate::limits::OLD_LOGS_MAX;
 use crate::store::{StoreError, Table, Tx};
 use crate::time::UnixMs;
 
@@ -144,6 +145,8 @@ pub(super) struct ConversationRow {
     pub phase: Phase,
     /// The log to which it sends; in a direct conversation none until the peer's keys are known.
     pub log: Option<LogId>,
+    /// Logs of crossed or repeated first contacts, which are read to their end; at most [`OLD_LOGS_MAX`].
+    pub old_logs: Vec<LogId>,
     /// When it began, for the order of a list.
     pub created_ms: UnixMs,
 }
@@ -151,7 +154,30 @@ pub(super) struct ConversationRow {
 impl ConversationRow {
     /// A conversation that has no log yet.
     pub(super) fn new(kind: Kind, now: UnixMs) -> Self {
-        Self { kind, phase: Phase::Opening, log: None, created_ms: now }
+        let (log, old_logs) = (None, Vec::new());
+        Self { kind, phase: Phase::Opening, log, old_logs, created_ms: now }
+    }
+
+    /// The log to which it sends, then those that are read only, the newest first.
+    pub(super) fn logs(&self) -> impl Iterator<Item = LogId> {
+        self.log.into_iter().chain(self.old_logs.iter().rev().copied())
+    }
+
+    /// Takes another log of the same two people: the lower one lives (rule DEL-50). False if there are too many.
+    pub(super) fn take_log(&mut self, log: LogId) -> bool {
+        let Some(ours) = self.log else {
+            self.log = Some(log);
+            return true;
+        };
+        if self.logs().any(|known| known == log) {
+            return true;
+        }
+        if self.old_logs.len() == OLD_LOGS_MAX {
+            return false;
+        }
+        self.old_logs.push(ours.max(log));
+        self.log = Some(ours.min(log));
+        true
     }
 }
 
