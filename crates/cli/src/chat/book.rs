@@ -83,7 +83,8 @@ impl Book {
 /// A conversation by its name.
 pub(crate) fn named(conversation: &Conversation) -> Named {
     let Conversation { id, kind, name, .. } = conversation;
-    Named { id: *id, name: name.clone(), is_group: is_group(*kind) }
+    let name = if name.is_empty() { short(&id.to_string()) } else { name.clone() };
+    Named { id: *id, name, is_group: is_group(*kind) }
 }
 
 fn one<T>(text: &str, mut found: impl Iterator<Item = T>) -> Result<T, Fault> {

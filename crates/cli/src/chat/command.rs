@@ -110,13 +110,15 @@ impl Command {
             ("/safety", [who]) => Self::Safety(who.clone()),
             ("/list", []) => Self::List,
             ("/to", [whom]) => Self::To(whom.clone()),
-            ("/group", [name, members @ ..]) => Self::Group { name: name.clone(), members: members.to_vec() },
+            ("/group", [name, members @ ..]) if !name.trim().is_empty() => {
+                Self::Group { name: name.clone(), members: members.to_vec() }
+            }
             ("/invite-to", [group, members @ ..]) if !members.is_empty() => {
                 Self::InviteTo { group: group.clone(), members: members.to_vec() }
             }
             ("/kick", members) if !members.is_empty() => Self::Kick(members.to_vec()),
             ("/leave", []) => Self::Leave,
-            ("/rename", [name]) => Self::Rename(name.clone()),
+            ("/rename", [name]) if !name.trim().is_empty() => Self::Rename(name.clone()),
             ("/history", []) => Self::History(HISTORY_COUNT),
             ("/history", [count]) => Self::History(count.parse().ok()?),
             ("/typing", []) => Self::Typing,

@@ -28,6 +28,7 @@ pub struct Ledger {
     leaked: BTreeSet<(String, String)>,
     told_again_count: usize,
     unreadable_count: usize,
+    refused_count: usize,
 }
 
 /// One message.
@@ -74,6 +75,8 @@ pub struct Table {
     pub unreadable: usize,
     /// Events told again after a crash, with the same number.
     pub told_again: usize,
+    /// Messages that their sender's own client did not take up.
+    pub refused: usize,
     /// Latencies in ms while both ends were online.
     pub online: Latencies,
     /// Latencies in ms across an outage: somebody was away, or something was killed.
@@ -131,11 +134,10 @@ impl Ledger {
         }
     }
 
-    /// Forgets a text that was never taken up: it is to be said again.
-    pub fn withdraw(&mut self, text: &str) {
-        if self.messages.get(text).is_some_and(|sent| sent.at_us.is_none()) {
-            self.messages.remove(text);
-        }
+    /// Notes that the sender's own client did not take up a text.
+    pub fn refuse(&mut self, text: &str) {
+        self.messages.remove(text);
+        self.refused_count += 1;
     }
 
     /// Takes one line that `who` said.
@@ -256,6 +258,7 @@ impl Ledger {
             leaked: self.leaked.len(),
             unreadable: self.unreadable_count,
             told_again: self.told_again_count,
+            refused: self.refused_count,
             online: Latencies::of(online),
             across_outages: Latencies::of(across),
         }
@@ -313,7 +316,8 @@ impl Latencies {
 impl Table {
     /// Whether everything is as it is promised.
     pub fn is_sound(&self) -> bool {
-        self.sent > 0 && self.duplicates == 0 && self.lost == 0 && self.out_of_order == 0 && self.leaked == 0
+        let faults = self.duplicates + self.lost + self.out_of_order + self.leaked + self.refused;
+        self.sent > 0 && faults == 0
     }
 }
 

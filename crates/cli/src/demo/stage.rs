@@ -38,12 +38,19 @@ pub struct Stage {
 struct Actor {
     chat: Option<Chat>,
     proxy: Proxy,
-    /// Commands without an answer, oldest first; a text that is to be sent, or nothing.
-    pending: VecDeque<Option<String>>,
-    /// The texts that a killed process left without an answer.
-    unanswered: Vec<(String, String)>,
+    /// Commands without an answer, oldest first: what was to be said, or nothing.
+    pending: VecDeque<Option<Said>>,
+    /// What a killed process left without an answer.
+    unanswered: Vec<Said>,
     /// In which conversation it speaks.
     current: String,
+}
+
+/// What was to be said, and where.
+#[derive(Clone, Debug)]
+struct Said {
+    conversation: String,
+    text: String,
 }
 
 impl Stage {
@@ -211,8 +218,7 @@ impl Stage {
         // What it said before its end counts.
         self.hear_until_end(who);
         if let Some(actor) = self.actors.get_mut(who) {
-            let texts = actor.pending.drain(..).flatten();
-            actor.unanswered.extend(texts.map(|text| (actor.current.clone(), text)));
+            actor.unanswered.extend(actor.pending.drain(..).flatten());
         }
     }
 
@@ -234,7 +240,7 @@ impl Stage {
     /// [`Failure`] if it does not answer.
     pub fn answer_for_the_killed(&mut self, who: &str) -> Result<(), Failure> {
         let unanswered = std::mem::take(&mut self.actor(who)?.unanswered);
-        for (conversation, text) in unanswered {
+        for Said { conversation, text } in unanswered {
             let reply = self.history(who, &conversation)?;
             let found = reply["messages"].as_array().is_some_and(|all| all.iter().any(|line| line["text"] == *text));
             if found {
@@ -260,7 +266,7 @@ impl Stage {
 
     fn post(&mut self, who: &str, conversation: &str, text: &str) -> Result<(), Failure> {
         self.turn_to(who, conversation)?;
-        self.write(who, text, Some(text.to_owned()))
+        self.write(who, text, Some(Said { conversation: conversation.to_owned(), text: text.to_owned() }))
     }
 
     fn turn_to(&mut self, who: &str, conversation: &str) -> Result<(), Failure> {
@@ -271,9 +277,9 @@ impl Stage {
         Ok(())
     }
 
-    fn write(&mut self, who: &str, line: &str, text: Option<String>) -> Result<(), Failure> {
+    fn write(&mut self, who: &str, line: &str, said: Option<Said>) -> Result<(), Failure> {
         let actor = self.actor(who)?;
-        actor.pending.push_back(text);
+        actor.pending.push_back(said);
         match &mut actor.chat {
             Some(chat) => {
                 // If it is just dying, its end is noticed there.
@@ -420,8 +426,8 @@ impl Stage {
         if let (Some(value), Some(actor)) = (&line.value, self.actors.get_mut(&line.who)) {
             if value["type"] == "reply" || value["type"] == "error" {
                 match actor.pending.pop_front() {
-                    Some(Some(text)) if value["type"] == "reply" => self.ledger.acknowledge(&text, value),
-                    Some(Some(text)) => self.ledger.withdraw(&text),
+                    Some(Some(said)) if value["type"] == "reply" => self.ledger.acknowledge(&said.text, value),
+                    Some(Some(said)) => self.ledger.refuse(&said.text),
                     _ => {}
                 }
             }
