@@ -63,10 +63,17 @@ impl Canaries {
     }
 }
 
+/// A canary in one form.
+struct Needle {
+    canary: usize,
+    form: &'static str,
+    bytes: Vec<u8>,
+}
+
 /// Looks for all canaries in all forms at once.
 struct Search {
-    /// Needles by their first eight bytes, each with the number of its canary and its form.
-    needles: HashMap<[u8; 8], Vec<(usize, &'static str, Vec<u8>)>>,
+    /// By their first eight bytes.
+    needles: HashMap<[u8; 8], Vec<Needle>>,
     /// Whether any needle begins with these two bytes: most places are passed by with one look.
     beginnings: Vec<bool>,
     count: usize,
@@ -76,12 +83,13 @@ type Found = BTreeSet<(usize, &'static str)>;
 
 impl Search {
     fn new(canaries: &Canaries) -> Self {
-        let mut needles: HashMap<[u8; 8], Vec<_>> = HashMap::new();
+        let mut needles: HashMap<[u8; 8], Vec<Needle>> = HashMap::new();
         let mut beginnings = vec![false; 1 << 16];
         for (number, canary) in canaries.all().into_iter().enumerate() {
-            for (form, needle) in forms(canary.as_bytes()) {
-                beginnings[beginning(&needle)] = true;
-                needles.entry(*needle.first_chunk().unwrap()).or_default().push((number, form, needle));
+            for (form, bytes) in forms(canary.as_bytes()) {
+                beginnings[beginning(&bytes)] = true;
+                let needles = needles.entry(*bytes.first_chunk().unwrap()).or_default();
+                needles.push(Needle { canary: number, form, bytes });
             }
         }
         Self { needles, beginnings, count: canaries.all().len() }
@@ -94,9 +102,9 @@ impl Search {
                 continue;
             }
             let Some(needles) = self.needles.get(window) else { continue };
-            for (number, form, needle) in needles {
-                if bytes[at..].starts_with(needle) {
-                    found.insert((*number, *form));
+            for needle in needles {
+                if bytes[at..].starts_with(&needle.bytes) {
+                    found.insert((needle.canary, needle.form));
                 }
             }
         }
