@@ -117,11 +117,15 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Puts the committing of others' proposals into the outbox, unless somebody was faster.
+    /// Puts the committing of others' proposals into the outbox, unless somebody was faster, or a commit of ours is under
+    /// way: whatever becomes of that, it ends the epoch in which they were proposed.
     pub(super) fn enqueue_proposals(&mut self, log: LogId) -> Result<(), Error> {
         let row = self.log_row(&log)?;
         let conversation = self.conversation(&row.conversation)?;
-        if conversation.phase != Phase::Active || !group::has_pending_proposals(&mut self.tx, log)? {
+        if conversation.phase != Phase::Active
+            || !group::has_pending_proposals(&mut self.tx, log)?
+            || group::has_pending_commit(&mut self.tx, log)?
+        {
             return Ok(());
         }
         // In front of everything that is queued: a group with a proposal sends no messages.
@@ -388,7 +392,12 @@ impl Step<'_> {
                 if !group::has_pending_proposals(&mut self.tx, *log)? {
                     return Ok(Err(Sealing::Nothing));
                 }
-                group::commit_pending(&mut self.tx, self.us, *log, &aad, self.rng)
+                match group::commit_pending(&mut self.tx, self.us, *log, &aad, self.rng) {
+                    Ok(prepared) => Ok(prepared),
+                    Err(GroupError::Store { error }) => return Err(error.into()),
+                    // Somebody else will: to give up would be to try again at once, for ever.
+                    Err(_) => return Ok(Err(Sealing::NotYet)),
+                }
             }
         };
         Ok(match prepared {
