@@ -75,7 +75,7 @@ pub fn remove(
         if targets.is_empty() || targets.contains(&us.account()) || !targets.iter().all(is_present) {
             return Err(GroupError::NoTarget);
         }
-        let removed: Vec<_> = leaves(&group, |owner| targets.contains(&owner.account)).collect();
+        let removed = to_remove(&group, |owner| targets.contains(&owner.account));
         prepare(provider, us, &mut group, aad, &[], |builder| Ok(builder.propose_removals(removed)))
     })
 }
@@ -98,7 +98,7 @@ pub fn remove_devices(
         if targets.is_empty() || targets.contains(&us.device().id()) || !targets.iter().all(is_present) {
             return Err(GroupError::NoTarget);
         }
-        let removed: Vec<_> = leaves(&group, |owner| targets.contains(&owner.device)).collect();
+        let removed = to_remove(&group, |owner| targets.contains(&owner.device));
         prepare(provider, us, &mut group, aad, &[], |builder| Ok(builder.propose_removals(removed)))
     })
 }
@@ -290,6 +290,15 @@ fn leaves(group: &MlsGroup, is_meant: impl Fn(LeafOwner) -> bool) -> impl Iterat
         .members()
         .filter(move |member| leaf::owner(&member.credential).is_ok_and(&is_meant))
         .map(|member| member.index)
+}
+
+/// The leaves that a commit is to remove. Who asked to leave goes by that wish, which every commit takes in: a second
+/// proposal for the same leaf is refused.
+fn to_remove(group: &MlsGroup, is_meant: impl Fn(LeafOwner) -> bool) -> Vec<LeafNodeIndex> {
+    let is_waiting = |leaf: &LeafNodeIndex| {
+        group.pending_proposals().any(|proposal| matches!(proposal.sender(), Sender::Member(sender) if sender == leaf))
+    };
+    leaves(group, is_meant).filter(|leaf| !is_waiting(leaf)).collect()
 }
 
 /// The one choke point of commits: what a staged commit would do, and whether its committer may.
