@@ -265,7 +265,7 @@ impl World {
     /// Lets everything happen that happens by itself within two minutes.
     pub fn run(&mut self) {
         let end = self.now.after(std::time::Duration::from_secs(120));
-        loop {
+        for _ in 0..20_000 {
             if self.deliver_one() {
                 continue;
             }
@@ -281,6 +281,7 @@ impl World {
                 _ => return,
             }
         }
+        panic!("it never comes to rest");
     }
 
     /// Makes the direct conversation of two people, `one` inviting `other`.
