@@ -312,6 +312,13 @@ impl Log {
         self.entries.iter().fold(chain::EMPTY, |head, entry| entry.leaf().extend(&head))
     }
 
+    /// The disk loses the last entry.
+    pub fn lose_last(&mut self) -> Option<Entry> {
+        let lost = self.entries.pop()?;
+        self.ids.remove(&lost.id);
+        Some(lost)
+    }
+
     pub fn push(&mut self, entry: NewEntry, accepted_ms: u64) -> Place {
         if let Some(at) = self.ids.get(&entry.id) {
             let known = &self.entries[*at];
