@@ -33,8 +33,15 @@ pub(super) fn reading<R>(
 
 /// A log's members besides us, for the status of messages.
 struct Others {
-    accounts: Vec<AccountId>,
-    devices: Vec<DeviceId>,
+    devices: Vec<Other>,
+}
+
+/// A device of somebody else.
+struct Other {
+    account: AccountId,
+    device: DeviceId,
+    /// The entry with which it came: nothing up to there is for it.
+    joined: Seq,
 }
 
 impl<'q, 's> Query<'q, 's> {
@@ -240,23 +247,24 @@ impl<'q, 's> Query<'q, 's> {
 
     /// How far a placed message of ours is.
     fn status(&mut self, log: &LogId, seq: Seq, id: &MessageId, others: &Others) -> Result<MessageStatus, Error> {
-        let mut is_read = !others.accounts.is_empty();
-        for account in &others.accounts {
-            let key = [b"r", id.as_bytes().as_slice(), account.as_bytes()].concat();
+        let present: Vec<&Other> = others.devices.iter().filter(|other| other.joined < seq).collect();
+        let mut is_read = !present.is_empty();
+        for other in &present {
+            let key = [b"r", id.as_bytes().as_slice(), other.account.as_bytes()].concat();
             is_read = is_read && self.tx.get(Table::Receipts, &key)?.is_some();
         }
         if is_read {
             return Ok(MessageStatus::Read);
         }
-        for device in &others.devices {
-            let device = rows::device_key(log, device);
+        for other in &present {
+            let device = rows::device_key(log, &other.device);
             let through: Option<Seq> = rows::load(self.tx, Table::Receipts, &[b"d", device.as_slice()].concat())?;
             let missing = [b"m", device.as_slice(), &seq.to_be_bytes()].concat();
             if through.is_none_or(|through| through < seq) || self.tx.get(Table::Receipts, &missing)?.is_some() {
                 return Ok(MessageStatus::Sent);
             }
         }
-        Ok(if others.devices.is_empty() { MessageStatus::Sent } else { MessageStatus::Delivered })
+        Ok(if present.is_empty() { MessageStatus::Sent } else { MessageStatus::Delivered })
     }
 
     fn others(&mut self, us: &LocalIdentity, id: &ConversationId, log: &LogId) -> Result<Others, Error> {
@@ -264,16 +272,19 @@ impl<'q, 's> Query<'q, 's> {
         Ok(match self.row(id)?.kind {
             Kind::Direct { peer } => {
                 let device = LogRow::load(self.tx, log)?.and_then(|row| row.peer_device);
-                Others { accounts: vec![peer], devices: device.into_iter().collect() }
+                let other = device.map(|device| Other { account: peer, device, joined: Seq::from_u64(0) });
+                Others { devices: other.into_iter().collect() }
             }
             Kind::Group => {
-                let members = group::members(self.tx, *log).unwrap_or_default();
-                let devices = members.iter().map(|member| member.device).filter(|device| *device != own.id()).collect();
-                let mut accounts: Vec<AccountId> =
-                    members.iter().map(|member| member.account).filter(|account| *account != own.account()).collect();
-                accounts.sort_unstable();
-                accounts.dedup();
-                Others { accounts, devices }
+                let mut devices = Vec::new();
+                for group::Member { account, device, .. } in group::members(self.tx, *log).unwrap_or_default() {
+                    if account != own.account() {
+                        let key = rows::joined_key(log, &device);
+                        let joined = rows::load(self.tx, Table::Receipts, &key)?.unwrap_or(Seq::from_u64(0));
+                        devices.push(Other { account, device, joined });
+                    }
+                }
+                Others { devices }
             }
         })
     }

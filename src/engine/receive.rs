@@ -202,7 +202,7 @@ impl Step<'_> {
                 if let Change::Add { found, .. } = &change {
                     self.welcome(log, row.generation.next(), after, found, &welcomes)?;
                 }
-                self.group_changed(log, row.conversation, &group_change)?;
+                self.group_changed(log, row.conversation, entry.seq, &group_change)?;
                 Ok(Effect::Turns(None))
             }
             Item::Leave => Ok(Effect::Stays),
@@ -307,7 +307,7 @@ impl Step<'_> {
                         return Err(void(entry));
                     }
                 }
-                self.group_changed(log, row.conversation, &change)?;
+                self.group_changed(log, row.conversation, entry.seq, &change)?;
                 Ok(Effect::Turns(None))
             }
             (Processed::Proposal { .. }, ParcelKind::GroupProposal) => {
@@ -486,7 +486,13 @@ impl Step<'_> {
     }
 
     /// Tells what a commit changed, and ends the conversation if it removed us.
-    fn group_changed(&mut self, log: &LogId, conversation: ConversationId, change: &GroupChange) -> Result<(), Error> {
+    fn group_changed(
+        &mut self,
+        log: &LogId,
+        conversation: ConversationId,
+        at: Seq,
+        change: &GroupChange,
+    ) -> Result<(), Error> {
         let by = change.actor.account;
         if change.standing == Standing::Removed {
             let mut row = self.conversation(&conversation)?;
@@ -503,6 +509,9 @@ impl Step<'_> {
         if !change.added.is_empty() {
             for device in group::devices(&mut self.tx, *log)? {
                 self.learn_member(&device)?;
+            }
+            for member in &change.added {
+                rows::save(&mut self.tx, Table::Receipts, &rows::joined_key(log, &member.device), &at);
             }
         }
         let added: Vec<AccountId> = change.added.iter().map(|member| member.account).collect();

@@ -12,7 +12,7 @@
 //! | Messages | log, seq | [`MessageRow`] |
 //! | MessageIndex | message id | the key of the message |
 //! | Seen | log, device | the track of a sender |
-//! | Receipts | log, device | what it has delivered |
+//! | Receipts | a letter, then log and device, and more | what it has delivered, missed and read, and when it came |
 //! | Undecryptable | log, seq | [`UndecryptableRow`] |
 //! | Events | event id | `event::EventRow` |
 //! | Intents | ordinal | [`Intent`] |
@@ -70,6 +70,11 @@ pub(super) fn split_place(key: &[u8]) -> Result<(LogId, Seq), StoreError> {
 /// The key of a row that belongs to a device in a log.
 pub(super) fn device_key(log: &LogId, device: &DeviceId) -> Vec<u8> {
     [log.as_bytes().as_slice(), device.as_bytes()].concat()
+}
+
+/// The key under which it stands with which entry a device came into a group.
+pub(super) fn joined_key(log: &LogId, device: &DeviceId) -> Vec<u8> {
+    [b"j", device_key(log, device).as_slice()].concat()
 }
 
 /// The key of an outbox row.
