@@ -12,7 +12,7 @@ use undertone::content::{MessageId, Profile, TypingState};
 use undertone::conversation::{ConversationId, MessageStatus};
 use undertone::engine::{Event, Input, Signal};
 use undertone::envelope::Delivered;
-use undertone::store::Table;
+use undertone::store::{MemoryStore, Overlay, Store, Table, Tx};
 use undertone_wire::frame::{RelayFrame, Request};
 use undertone_wire::id::{Generation, LogId, Seq};
 
@@ -224,19 +224,10 @@ fn a_claim_is_cut_to_what_it_can_be_true_of() {
 
 /// Bob sends an envelope with a claim of `through`; returns what alice was told that he has.
 fn claim_after(world: &mut World, id: ConversationId, through: Seq) -> Seq {
-    let log = log_of(world, id);
-    // A row of a log is a version, the conversation[32], u64 generation, u64 seq, head[32], …
-    let row = world.nodes[1].store.rows(Table::Logs).into_iter().find(|(key, _)| key == log.as_bytes()).unwrap().1;
-    let mut lying = row.to_vec();
-    let true_seq = lying[41..49].to_vec();
-    lying[41..49].copy_from_slice(&through.to_be_bytes());
-    put(world, Table::Logs, log.as_bytes(), lying);
+    let own = change_log_row(world, id, SEQ_AT, through);
     world.say(1, id, "I have it all");
-    // Its own evidence says the same, so that it is sealed with the lie, and then bob is himself again.
-    let mut row =
-        world.nodes[1].store.rows(Table::Logs).into_iter().find(|(key, _)| key == log.as_bytes()).unwrap().1.to_vec();
-    row[41..49].copy_from_slice(&true_seq);
-    put(world, Table::Logs, log.as_bytes(), row);
+    // It is sealed with the lie, and then bob is himself again.
+    change_log_row(world, id, SEQ_AT, own);
     world.run();
     let told = world.events(0).into_iter().rev().find_map(|event| match event {
         Event::Delivered { through, .. } => Some(through),
@@ -245,11 +236,27 @@ fn claim_after(world: &mut World, id: ConversationId, through: Seq) -> Seq {
     told.unwrap()
 }
 
-fn put(world: &mut World, table: Table, key: &[u8], value: Vec<u8>) {
-    use undertone::store::{Overlay, Store, Tx};
+/// Where the cursor stands in a row of a log: behind a version, the conversation[32] and u64 generation.
+const SEQ_AT: usize = 41;
+
+/// Where the mark of what is read stands in the row of a group's log: behind the cursor, head[32], two empty vectors and an
+/// absent device, a byte, and two u64.
+const READ_THROUGH_AT: usize = SEQ_AT + 8 + 32 + 3 + 1 + 16;
+
+/// Changes a number on bob's own disk, and returns what it was.
+fn change_log_row(world: &mut World, id: ConversationId, at: usize, to: Seq) -> Seq {
+    let log = log_of(world, id);
+    let rows = world.nodes[1].store.rows(Table::Logs);
+    let mut row = rows.into_iter().find(|(key, _)| key == log.as_bytes()).unwrap().1.to_vec();
+    let was = u64::from_be_bytes(row[at..at + 8].try_into().unwrap());
+    row[at..at + 8].copy_from_slice(&to.to_be_bytes());
+    put(&world.nodes[1].store, Table::Logs, log.as_bytes(), row);
+    Seq::from_u64(was)
+}
+
+fn put(store: &MemoryStore, table: Table, key: &[u8], value: Vec<u8>) {
     let overlay = Overlay::default();
-    let store = world.nodes[1].store.clone();
-    let mut tx = Tx::new(&store, &overlay);
+    let mut tx = Tx::new(store, &overlay);
     tx.put(table, key, value);
     store.commit(&tx.into_batch()).unwrap();
 }
@@ -286,6 +293,13 @@ fn reading_is_told_once_per_reader_and_only_of_own_messages() {
     }
     assert_eq!(entry_count(&world, id), entries + 1);
     assert_eq!(reads(&world, 0).len(), 2);
+    // Bob forgets what he has read, and says all of it again.
+    let place = world.history(1, id)[3].place.unwrap();
+    assert_eq!(change_log_row(&mut world, id, READ_THROUGH_AT, Seq::from_u64(0)), place);
+    read(&mut world, 1, id, ids[3]).unwrap();
+    world.run();
+    assert_eq!(entry_count(&world, id), entries + 2);
+    assert_eq!(reads(&world, 0).len(), 2, "told once");
     read(&mut world, 2, id, ids[2]).unwrap();
     world.run();
     assert_eq!(reads(&world, 0), [(ids[0], 1), (ids[2], 1), (ids[0], 2), (ids[2], 2)]);
@@ -353,11 +367,7 @@ fn a_hint_replaces_no_name_that_somebody_gave_itself() {
     let at = value.windows(5).position(|window| window == b"carol").unwrap();
     let mut spoiled = value.to_vec();
     spoiled[at..at + 5].copy_from_slice(b"CAROL");
-    use undertone::store::{Overlay, Store, Tx};
-    let (store, overlay) = (world.nodes[0].store.clone(), Overlay::default());
-    let mut tx = Tx::new(&store, &overlay);
-    tx.put(Table::Contacts, &key, spoiled);
-    store.commit(&tx.into_batch()).unwrap();
+    put(&world.nodes[0].store, Table::Contacts, &key, spoiled);
     let others = [world.account(1), world.account(2)];
     let id = world.call(0, |client, now, rng| client.create_group("walks", &others, now, rng)).unwrap();
     world.run();

@@ -143,6 +143,25 @@ fn frames_and_events_wait_for_their_batch_and_for_all_before_it() {
     assert!(rest.iter().any(|output| matches!(output, Output::Event(_, Event::Message(_)))), "{rest:?}");
 }
 
+// spec DEL-01: a step that writes nothing waits for those before it that did
+#[test]
+fn a_step_without_a_batch_waits_for_those_before_it() {
+    let (mut world, id) = friends(2);
+    world.disconnect(0);
+    say_only(&mut world, 0, id, "one");
+    let persist = poll_all(&mut world, 0);
+    world.relay.connect(0);
+    let hello = world.relay.pop(0).unwrap();
+    input_only(&mut world, 0, Input::Connected);
+    input_only(&mut world, 0, Input::Frame(&hello));
+    let early = poll_all(&mut world, 0);
+    assert!(!early.iter().any(|output| matches!(output, Output::Transmit(_))), "{early:?}");
+    let step = commit(&world, 0, &persist[0]);
+    input_only(&mut world, 0, Input::Persisted(step));
+    let outputs = poll_all(&mut world, 0);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Transmit(_))), "{outputs:?}");
+}
+
 // spec DEL-02
 #[test]
 fn what_was_held_for_a_connection_dies_with_it() {
