@@ -118,6 +118,9 @@ pub const TURN_AGE: Duration = Duration::from_secs(30 * 86_400);
 /// How long a repeated typing signal is not sent.
 pub const TYPING_INTERVAL: Duration = Duration::from_secs(3);
 
+/// Welcomes of one sender into one group that wait until we have read that we were removed from it.
+pub const WELCOMES_WAITING_MAX: usize = 8;
+
 /// Heads that are remembered of each log, to compare with the evidence of others.
 pub const HEADS_MAX: u64 = 256;
 

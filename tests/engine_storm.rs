@@ -172,7 +172,7 @@ impl Storm {
             2 => {
                 let _ = self.world.call(OWNER, |client, now, rng| client.remove_members(&id, &[account], now, rng));
             }
-            3 => {
+            3 if node != OWNER => {
                 let _ = self.world.call(node, |client, now, rng| client.leave_group(&id, now, rng));
             }
             4 => {

@@ -13,7 +13,7 @@ use undertone_wire::refusal::{Action, Refusal};
 use super::event::{EventRow, Failure};
 use super::rows::{
     self, Change, ClientRow, ContactRow, ConversationRow, Creation, Intent, Invitee, Item, Kind, LogRow, OutboxRow,
-    Phase, Purpose, SealedWelcome, Stage,
+    Phase, Purpose, SealedWelcome, Stage, WelcomeRow,
 };
 use super::step::Step;
 use crate::conversation::ConversationId;
@@ -26,11 +26,11 @@ use crate::envelope::first_contact::{Introduction, NAMES_MAX, NameHint, WelcomeN
 use crate::envelope::inbox::{self, InboxEntry, InboxKind, InboxPlace};
 use crate::envelope::keys::{direct_control_key, direct_log_id};
 use crate::error::Error;
-use crate::group::{self, LeafOwner, Policy, Role};
+use crate::group::{self, GroupError, LeafOwner, Policy, Role};
 use crate::identity::{
     AccountId, Credential, Device, DeviceList, DisplayName, IdentityError, Invitation, RelayUrl, peers,
 };
-use crate::limits::LOOKUP_ATTEMPTS_UNTOLD;
+use crate::limits::{LOOKUP_ATTEMPTS_UNTOLD, WELCOMES_WAITING_MAX};
 use crate::store::{Direction, StoreError, Table};
 
 impl Step<'_> {
@@ -421,8 +421,13 @@ impl Step<'_> {
     fn welcomed(&mut self, device: &Device, note: &[u8]) -> Result<(), Error> {
         // Only those whom we know may put us into a group; others go through an invitation first.
         self.contact(&device.account())?;
-        let note = WelcomeNote::decode(note).map_err(|_| Error::BadKeys)?;
-        let joined = group::join(&mut self.tx, self.us, &note.welcome)?;
+        let encoded = note;
+        let note = WelcomeNote::decode(encoded).map_err(|_| Error::BadKeys)?;
+        let joined = match group::join(&mut self.tx, self.us, &note.welcome) {
+            // We were removed, and have yet to read it.
+            Err(GroupError::AlreadyAMember) => return self.keep_welcome(&note.log, device, encoded),
+            joined => joined?,
+        };
         if joined.log != note.log || joined.sender.device != device.id() {
             return Err(Error::BadKeys);
         }
@@ -442,6 +447,48 @@ impl Step<'_> {
         self.enqueue_profile(&id)?;
         let row = self.log_row(&note.log)?;
         self.enter(note.log, &row)
+    }
+
+    /// Keeps a Welcome until the log shows that we were removed before.
+    fn keep_welcome(&mut self, log: &LogId, device: &Device, note: &[u8]) -> Result<(), Error> {
+        let of_sender = [rows::WELCOME_PREFIX, log.as_bytes(), device.id().as_bytes()].concat();
+        let kept = self.tx.scan_prefix(Table::Meta, &of_sender, Direction::Ascending, WELCOMES_WAITING_MAX)?;
+        if kept.len() == WELCOMES_WAITING_MAX
+            && let Some((oldest, _)) = kept.first()
+        {
+            self.tx.delete(Table::Meta, oldest);
+        }
+        let key = [of_sender.as_slice(), &self.next_ordinal()?.to_be_bytes()].concat();
+        let row = WelcomeRow { credential: device.certificates().encode().into(), note: note.to_vec().into() };
+        rows::save(&mut self.tx, Table::Meta, &key, &row);
+        Ok(())
+    }
+
+    /// We were removed from a group by the entry at `removed_at`: takes the first Welcome of later that has come already.
+    pub(super) fn take_welcome(&mut self, log: &LogId, removed_at: Seq) -> Result<(), Error> {
+        let prefix = [rows::WELCOME_PREFIX, log.as_bytes()].concat();
+        let mut later = Vec::new();
+        for (key, value) in self.tx.scan_prefix(Table::Meta, &prefix, Direction::Ascending, usize::MAX)? {
+            let row: WelcomeRow = rows::decode(&value)?;
+            let note = WelcomeNote::decode(row.note.as_slice()).map_err(|_| StoreError::Corrupt)?;
+            if note.checkpoint.seq > removed_at {
+                later.push((note.checkpoint.seq, key, row));
+            } else {
+                self.tx.delete(Table::Meta, &key);
+            }
+        }
+        later.sort_by_key(|(seq, ..)| *seq);
+        for (_, key, row) in later {
+            self.tx.delete(Table::Meta, &key);
+            let mark = self.mark();
+            let device = Credential::decode(row.credential.as_slice())?.verify(Some(self.now));
+            match device.map_err(Error::from).and_then(|device| self.welcomed(&device, row.note.as_slice())) {
+                Err(error) if error.poisons() => return Err(error),
+                Err(_) => self.undo_to(mark),
+                Ok(()) => break,
+            }
+        }
+        Ok(())
     }
 
     /// Writes down the log of a group into which we were welcomed, perhaps again.
@@ -603,6 +650,14 @@ impl Step<'_> {
         }
         if self.is_last_owner(log)? {
             return Err(Error::LastOwner);
+        }
+        let us = self.us.device().account();
+        if group::members(&mut self.tx, log)?.iter().all(|member| member.account == us) {
+            // Nobody is there to commit a wish.
+            row.phase = Phase::Left;
+            self.save_conversation(id, &row);
+            self.drop_outbox(id)?;
+            return self.event(EventRow::Removed { conversation: *id, by: us });
         }
         self.enqueue(id, Item::Leave, undertone_wire::frame::Class::Control)?;
         row.phase = Phase::Leaving;

@@ -264,7 +264,12 @@ impl Step<'_> {
         if let Item::Envelope(draft) = &mut outbox.item {
             draft.seq.get_or_insert(row.next_seq);
         }
+        let mark = self.mark();
         let sealing = self.seal_anew(log, row, conversation, outbox)?;
+        if matches!(sealing, Sealing::Never(_)) {
+            // Such as a commit that is staged, and then too large for a parcel.
+            self.undo_to(mark);
+        }
         // Only what is sealed has taken a number and carried a receipt.
         if let (Sealing::Ready(_), Item::Envelope(Draft { seq: Some(seq), .. })) = (&sealing, &outbox.item) {
             row.next_seq = row.next_seq.max(seq.next());
@@ -504,6 +509,16 @@ impl Step<'_> {
         let Some(outbox) = rows::load::<OutboxRow>(&self.tx, Table::Outbox, key)? else { return Ok(()) };
         self.forget(key, &outbox);
         let (conversation, _) = split_key(key)?;
+        let mut row = self.conversation(&conversation)?;
+        match (&outbox.item, row.log) {
+            // What it staged would be in the way of every later commit.
+            (Item::Commit(_), Some(log)) if outbox.sealed.is_some() => group::discard_pending(&mut self.tx, log)?,
+            (Item::Leave, _) if row.phase == Phase::Leaving => {
+                row.phase = Phase::Active;
+                self.save_conversation(&conversation, &row);
+            }
+            _ => {}
+        }
         self.event(EventRow::Failed { conversation, account: None, failure })
     }
 

@@ -109,6 +109,9 @@ impl Step<'_> {
         }
         row.save(&mut self.tx, &log);
         self.link.dirty.insert(row.conversation);
+        if !self.is_still_in(&row.conversation)? {
+            return self.take_welcome(&log, row.seq);
+        }
         if row.generation != generation {
             self.prove(&[(log, row)])?;
         }
@@ -511,6 +514,8 @@ impl Step<'_> {
                 self.learn_member(&device)?;
             }
             for member in &change.added {
+                // Its numbers go on where they were, less what it never came to send.
+                self.tx.delete(Table::Seen, &rows::device_key(log, &member.device));
                 rows::save(&mut self.tx, Table::Receipts, &rows::joined_key(log, &member.device), &at);
             }
         }

@@ -3,6 +3,7 @@
 //! | table | key | row |
 //! |---|---|---|
 //! | Meta | a name | [`ClientRow`] |
+//! | Meta | [`WELCOME_PREFIX`], log, device of the sender, ordinal | [`WelcomeRow`] |
 //! | Contacts | account | [`ContactRow`] |
 //! | Conversations | conversation | [`ConversationRow`] |
 //! | Logs | log | [`LogRow`] |
@@ -114,6 +115,18 @@ impl ClientRow {
     pub(super) fn save(&self, tx: &mut Tx<'_>) {
         save(tx, Table::Meta, Self::KEY, self);
     }
+}
+
+/// Begins the keys of [`WelcomeRow`]s.
+pub(super) const WELCOME_PREFIX: &[u8] = b"welcome";
+
+/// A Welcome into a group that we were removed from, as we have yet to read.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct WelcomeRow {
+    /// The sender's, encoded.
+    pub credential: VLBytes,
+    /// The note, encoded.
+    pub note: VLBytes,
 }
 
 /// One slot kind that we publish: its present version and body, to ask what is left without changing it.

@@ -45,6 +45,8 @@ pub struct Node {
     /// Whether batches wait for [`World::sync`] instead of being committed at once.
     pub is_lazy: bool,
     uncommitted: Vec<(StepId, Arc<Batch>)>,
+    /// What was ever durable of outbox rows and deposits.
+    queued: Vec<Vec<u8>>,
     /// How many moments the process has had at which it could have died.
     pub moments: u32,
     /// At how many moments from now the process dies.
@@ -63,6 +65,7 @@ impl Node {
             frames_sent: Vec::new(),
             is_lazy: false,
             uncommitted: Vec::new(),
+            queued: Vec::new(),
             moments: 0,
             fuse: None,
         }
@@ -198,8 +201,11 @@ impl World {
     fn commit(&mut self, node: usize) -> bool {
         let mut joined = Batch::default();
         let mut last = None;
-        for (step, batch) in self.nodes[node].uncommitted.drain(..) {
+        let this = &mut self.nodes[node];
+        for (step, batch) in this.uncommitted.drain(..) {
             joined.merge(&batch);
+            let queues = batch.writes().filter(|(table, ..)| matches!(table, Table::Outbox | Table::Intents));
+            this.queued.extend(queues.filter_map(|(.., value)| value.map(<[u8]>::to_vec)));
             last = Some(step);
         }
         self.nodes[node].store.commit(&joined).unwrap();
@@ -237,15 +243,17 @@ impl World {
             Request::Deposit(deposit) => vec![deposit.payload.as_slice().to_vec()],
             _ => return,
         };
-        let store = &self.nodes[node].store;
-        let rows: Vec<_> = [Table::Outbox, Table::Intents].into_iter().flat_map(|table| store.rows(table)).collect();
+        let this = &self.nodes[node];
+        let stored = [Table::Outbox, Table::Intents].into_iter().flat_map(|table| this.store.rows(table));
+        let stored: Vec<_> = stored.map(|(_, value)| value.to_vec()).collect();
         for payload in payloads {
             let start = &payload[..24];
             let holds = |value: &[u8]| {
                 let at = value.windows(24).position(|window| window == start);
                 at.is_some_and(|at| value[at..].starts_with(&payload))
             };
-            assert!(rows.iter().any(|(_, value)| holds(value)), "transmitted before it was durable (spec DEL-01)");
+            let is_durable = this.queued.iter().rev().chain(&stored).any(|value| holds(value));
+            assert!(is_durable, "transmitted before it was durable (spec DEL-01)");
         }
     }
 
