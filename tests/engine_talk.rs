@@ -5,7 +5,7 @@
 mod sim;
 
 use sim::World;
-use undertone::conversation::MessageStatus;
+use undertone::conversation::{ConversationState, MessageStatus};
 use undertone::engine::Event;
 
 #[test]
@@ -60,4 +60,6 @@ fn a_group_of_three_talks_and_shrinks() {
     assert_eq!(world.texts(1, id).len(), 5);
     assert_eq!(world.texts(2, id).len(), 3);
     assert!(world.nodes[2].events.iter().any(|(_, event)| matches!(event, Event::Removed { .. })));
+    let left_behind = world.nodes[2].client.conversation(&id).unwrap();
+    assert_eq!((left_behind.name.as_str(), left_behind.state), ("walks", ConversationState::Removed));
 }

@@ -432,7 +432,7 @@ impl Step<'_> {
             return Err(Error::BadKeys);
         }
         let id = ConversationId::group(&note.log);
-        self.begin_reading(id, &note)?;
+        self.begin_reading(id, &note, joined.policy.name())?;
         for member in group::devices(&mut self.tx, note.log)? {
             self.learn_member(&member)?;
         }
@@ -492,7 +492,7 @@ impl Step<'_> {
     }
 
     /// Writes down the log of a group into which we were welcomed, perhaps again.
-    fn begin_reading(&mut self, id: ConversationId, note: &WelcomeNote) -> Result<(), Error> {
+    fn begin_reading(&mut self, id: ConversationId, note: &WelcomeNote, name: &str) -> Result<(), Error> {
         let mut row = LogRow::new(id, note.generation, note.checkpoint, self.now);
         row.creation = Creation::Done;
         if let Some(before) = LogRow::load(&self.tx, &note.log)? {
@@ -508,8 +508,7 @@ impl Step<'_> {
             }
         }
         row.save(&mut self.tx, &note.log);
-        let (log, phase) = (Some(note.log), Phase::Active);
-        self.save_conversation(&id, &ConversationRow { log, phase, ..ConversationRow::new(Kind::Group, self.now) });
+        self.save_conversation(&id, &ConversationRow::group(note.log, name, self.now));
         Ok(())
     }
 
@@ -566,9 +565,7 @@ impl Step<'_> {
             ..LogRow::new(id, Generation::FIRST, Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY }, self.now)
         }
         .save(&mut self.tx, &log);
-        let conversation =
-            ConversationRow { log: Some(log), phase: Phase::Active, ..ConversationRow::new(Kind::Group, self.now) };
-        self.save_conversation(&id, &conversation);
+        self.save_conversation(&id, &ConversationRow::group(log, name, self.now));
         self.intend(&Intent::Create { log })?;
         self.event(EventRow::Ready { conversation: id })?;
         if !accounts.is_empty() {

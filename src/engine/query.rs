@@ -116,7 +116,7 @@ impl<'q, 's> Query<'q, 's> {
                 (ConversationKind::Direct { peer }, name, vec![own, peer])
             }
             (Kind::Group, Some(log)) => {
-                let name = group::policy(self.tx, log).map(|policy| policy.name().to_owned()).unwrap_or_default();
+                let name = String::from_utf8_lossy(row.name.as_slice()).into_owned();
                 let accounts = group::members(self.tx, log).unwrap_or_default();
                 (ConversationKind::Group, name, accounts.into_iter().map(|member| member.account).collect())
             }

@@ -1,6 +1,7 @@
 //! Entries of logs: in order, each one checked against the chain, opened on a candidate, and handled or put aside with a
 //! reason. The cursor moves in either case: a poison entry never wedges a log (A-RE-16).
 
+use undertone_wire::VLBytes;
 use undertone_wire::frame::{Checkpoint, Entry, EntryContent};
 use undertone_wire::id::{Generation, LogId, PayloadHash, Seq};
 use undertone_wire::refusal::Refusal;
@@ -522,7 +523,12 @@ impl Step<'_> {
         let added: Vec<AccountId> = change.added.iter().map(|member| member.account).collect();
         let removed: Vec<AccountId> = change.removed.iter().map(|member| member.account).collect();
         let renamed = change.policy.as_ref().filter(|policy| policy.old.name() != policy.new.name());
-        let name = renamed.map(|policy| policy.new.name().as_bytes().to_vec().into());
+        let name: Option<VLBytes> = renamed.map(|policy| policy.new.name().as_bytes().into());
+        if let Some(name) = &name {
+            let mut row = self.conversation(&conversation)?;
+            row.name = name.clone();
+            self.save_conversation(&conversation, &row);
+        }
         if added.is_empty() && removed.is_empty() && name.is_none() {
             return Ok(());
         }

@@ -167,13 +167,21 @@ pub(super) struct ConversationRow {
     pub old_logs: Vec<LogId>,
     /// When it began, for the order of a list.
     pub created_ms: UnixMs,
+    /// The name of a group when we last were in it; empty in directs.
+    pub name: VLBytes,
 }
 
 impl ConversationRow {
     /// A conversation that has no log yet.
     pub(super) fn new(kind: Kind, now: UnixMs) -> Self {
         let (log, old_logs) = (None, Vec::new());
-        Self { kind, phase: Phase::Opening, log, old_logs, created_ms: now }
+        Self { kind, phase: Phase::Opening, log, old_logs, created_ms: now, name: VLBytes::default() }
+    }
+
+    /// A group that we are in.
+    pub(super) fn group(log: LogId, name: &str, now: UnixMs) -> Self {
+        let (log, phase, name) = (Some(log), Phase::Active, name.as_bytes().into());
+        Self { log, phase, name, ..Self::new(Kind::Group, now) }
     }
 
     /// The log to which it sends, then those that are read only, the newest first.
