@@ -127,6 +127,9 @@ pub const HEADS_MAX: u64 = 256;
 /// Entries of one log that are kept though they could not be read.
 pub const UNDECRYPTABLE_MAX: usize = 64;
 
+/// Bytes of an MLS Welcome, its tree included: with the names beside it, it fits into an inbox entry.
+pub const WELCOME_LEN_MAX: usize = 48 << 10;
+
 /// Logs of one direct conversation besides the one that lives: each repeated first contact of the peer brings one.
 pub const OLD_LOGS_MAX: usize = 8;
 

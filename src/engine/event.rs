@@ -252,6 +252,8 @@ pub enum Failure {
     Overtaken = 4,
     /// The relay refuses for good.
     Refused = 5,
+    /// The group is too large for its Welcome to fit into an inbox.
+    TooLarge = 6,
 }
 
 /// An event as it is stored: references, resolved when it is emitted.

@@ -318,27 +318,17 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Asks again for a log, from the cursor on.
-    pub(super) fn resubscribe(&mut self, log: LogId, after: Seq) {
-        if self.link.is_online() {
-            self.subscribe(log, after.next());
-        }
-    }
-
     fn subscription_ended(&mut self, log: LogId, reason: &Refusal) -> Result<(), Error> {
         if log == self.us.inbox() {
             self.lose_log(log, reason);
             return Ok(());
         }
-        let Some(mut row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
+        let Some(row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
         match reason {
-            Refusal::Trimmed { first_seq, head } if *first_seq > row.seq.next() => {
-                let first_lost = row.seq.next();
-                row.seq = Seq::from_u64(first_seq.as_u64() - 1);
-                row.head = *head;
-                row.save(&mut self.tx, &log);
-                self.undecryptable_event(&row, first_lost, super::event::Reason::Expired)?;
-                self.resubscribe(log, row.seq);
+            // No log of a conversation is trimmed yet: a relay that says so withholds entries.
+            Refusal::Trimmed { .. } => {
+                self.suspicion(&row, row.seq.next(), Suspicion::Skipped)?;
+                self.lose_log(log, reason);
             }
             // Our proof was late or refused: prove again, then ask again, but not at once.
             _ => self.lose_log(log, reason),

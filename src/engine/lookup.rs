@@ -496,7 +496,8 @@ impl Step<'_> {
         let mut row = LogRow::new(id, note.generation, note.checkpoint, self.now);
         row.creation = Creation::Done;
         if let Some(before) = LogRow::load(&self.tx, &note.log)? {
-            if before.conversation != id {
+            // A Welcome that we have had before, or an older one, takes us back to no epoch that we have left.
+            if before.conversation != id || note.checkpoint.seq <= before.seq {
                 return Err(Error::BadKeys);
             }
             // Our numbers go on where the others know them to be; theirs begin with what we hear next.
@@ -535,7 +536,15 @@ impl Step<'_> {
             let place = InboxPlace { inbox: address.inbox(), entry, recipient: device.id() };
             let sender = self.us.credential().encode();
             let sealed = InboxEntry::welcome(sender, note.encode(), self.us.signing_key(), &place);
-            self.deposit(&address, entry, device, &sealed)?;
+            match self.deposit(&address, entry, device, &sealed) {
+                // The commit stands in the log, whatever its inbox is like: the others go on.
+                Err(error) if !error.poisons() => {
+                    let conversation = ConversationId::group(log);
+                    let (account, failure) = (Some(invitee.account), Failure::BadKeys);
+                    self.event(EventRow::Failed { conversation, account, failure })?;
+                }
+                other => other?,
+            }
         }
         Ok(())
     }

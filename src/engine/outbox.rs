@@ -33,7 +33,7 @@ use crate::envelope::{
 use crate::error::Error;
 use crate::group::{self, GroupError, PreparedCommit};
 use crate::identity::AccountId;
-use crate::limits::TYPING_INTERVAL;
+use crate::limits::{TYPING_INTERVAL, WELCOME_LEN_MAX};
 use crate::store::{Direction, StoreError, Table};
 
 /// What became of a row that was to be sealed.
@@ -407,6 +407,10 @@ impl Step<'_> {
             }
         };
         Ok(match prepared {
+            // Whoever could not be welcomed is not added.
+            Ok(prepared) if prepared.welcomes.iter().any(|welcome| welcome.bytes.len() > WELCOME_LEN_MAX) => {
+                Err(Sealing::Never(Failure::TooLarge))
+            }
             Ok(prepared) => Ok(prepared),
             Err(GroupError::Store { error }) => return Err(error.into()),
             Err(GroupError::Forbidden { .. }) => Err(Sealing::Never(Failure::Forbidden)),

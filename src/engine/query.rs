@@ -10,7 +10,7 @@ use crate::content::{Content, MessageId};
 use crate::conversation::{
     Conversation, ConversationId, ConversationKind, ConversationState, LocalId, Member, Message, MessageStatus,
 };
-use crate::envelope::Frame;
+use crate::envelope::{Delivered, Frame};
 use crate::error::Error;
 use crate::group;
 use crate::identity::{AccountCertificate, AccountId, DeviceId, LocalIdentity, SafetyNumber};
@@ -258,9 +258,8 @@ impl<'q, 's> Query<'q, 's> {
         }
         for other in &present {
             let device = rows::device_key(log, &other.device);
-            let through: Option<Seq> = rows::load(self.tx, Table::Receipts, &[b"d", device.as_slice()].concat())?;
-            let missing = [b"m", device.as_slice(), &seq.to_be_bytes()].concat();
-            if through.is_none_or(|through| through < seq) || self.tx.get(Table::Receipts, &missing)?.is_some() {
+            let told: Option<Delivered> = rows::load(self.tx, Table::Receipts, &[b"d", device.as_slice()].concat())?;
+            if !told.is_some_and(|told| told.covers(seq)) {
                 return Ok(MessageStatus::Sent);
             }
         }

@@ -18,8 +18,8 @@ use crate::envelope::ephemeral::{self, Ephemeral, Freshness};
 use crate::envelope::receipts::MISSING_MAX;
 use crate::envelope::shell::{self, ShellError};
 use crate::envelope::{
-    DirectBody, DirectForm, Envelope, Evidence, FrameKind, LogKeys, Observation, Parcel, ParcelKind, SenderSeq,
-    SenderTrack,
+    Delivered, DirectBody, DirectForm, Envelope, Evidence, FrameKind, LogKeys, Observation, Parcel, ParcelKind,
+    SenderSeq, SenderTrack,
 };
 use crate::error::Error;
 use crate::group::{self, GroupChange, GroupError, Processed, Standing};
@@ -393,16 +393,16 @@ impl Step<'_> {
         envelope: &Envelope,
     ) -> Result<(), Refused> {
         let key = [b"d", rows::device_key(log, &device).as_slice()].concat();
-        let before: Option<Seq> = rows::load(&self.tx, Table::Receipts, &key)?;
+        let before: Delivered = rows::load(&self.tx, Table::Receipts, &key)?.unwrap_or(Delivered::NONE);
         // A claim past what the log holds is cut to what it can be true of.
         let through = envelope.delivered.through().min(row.seq);
-        if before.is_none_or(|before| before < through) && through >= Seq::FIRST {
-            rows::save(&mut self.tx, Table::Receipts, &key, &through);
-            self.event(EventRow::Delivered { conversation: row.conversation, by: account, through })?;
+        let told = Delivered::new(through, envelope.delivered.missing().iter().copied());
+        let after = before.merge(&told);
+        if after != before {
+            rows::save(&mut self.tx, Table::Receipts, &key, &after);
         }
-        for missing in envelope.delivered.missing() {
-            let key = [b"m", rows::device_key(log, &device).as_slice(), &missing.to_be_bytes()].concat();
-            self.tx.put(Table::Receipts, &key, Vec::new());
+        if after.through() > before.through() {
+            self.event(EventRow::Delivered { conversation: row.conversation, by: account, through })?;
         }
         Ok(())
     }
@@ -476,9 +476,9 @@ impl Step<'_> {
         {
             self.tx.delete(Table::Undecryptable, oldest);
         }
-        row.missing.push(entry.seq);
-        if row.missing.len() > MISSING_MAX {
-            row.missing.remove(0);
+        // One more than can be told: behind it nothing is reported as delivered (rule ENV-25).
+        if row.missing.len() <= MISSING_MAX {
+            row.missing.push(entry.seq);
         }
         self.undecryptable_event(row, entry.seq, reason)
     }
@@ -579,8 +579,7 @@ impl Step<'_> {
             }
             Kind::Direct { .. } => None,
             Kind::Group => {
-                let devices = group::devices(&mut self.tx, *log)?;
-                let device = devices.iter().find(|device| device.id() == opened.device());
+                let device = group::device(&mut self.tx, *log, &opened.device())?;
                 device.and_then(|device| Some((device.account(), opened.verify(device.signing()).ok()?)))
             }
         })

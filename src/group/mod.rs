@@ -217,6 +217,19 @@ pub fn devices(tx: &mut Tx<'_>, log: LogId) -> Result<Vec<Device>, GroupError> {
     })
 }
 
+/// The certificates of one device, if it is in the group. The others' signatures are not looked at.
+///
+/// # Errors
+/// [`GroupError::NotAMember`], [`GroupError::Store`].
+pub fn device(tx: &mut Tx<'_>, log: LogId, id: &DeviceId) -> Result<Option<Device>, GroupError> {
+    receiving(tx, |provider| {
+        let group = load(provider, log)?;
+        let is_it =
+            |member: &openmls::prelude::Member| leaf::owner(&member.credential).is_ok_and(|it| it.device == *id);
+        group.members().find(is_it).map(|member| Ok(leaf::device(&member.credential)?)).transpose()
+    })
+}
+
 /// The settings in force.
 ///
 /// # Errors

@@ -173,6 +173,13 @@ impl Connection {
     }
 
     async fn handle(&mut self, bytes: &[u8]) -> Result<(), End> {
+        // Before anything is decoded: garbage counts as much as a request.
+        if let Err(until) = self.limiter.check() {
+            let request = ClientFrame::peek_request(bytes).ok_or(End::NoFrame)?;
+            let wait = until.wait_time_from(DefaultClock::default().now());
+            let retry_after_ms = wait.as_millis().min(60_000) as u32 + 1;
+            return self.reply(request, Reply::Refused(Refusal::RateLimited { retry_after_ms })).await;
+        }
         let ClientFrame { request, body } = match ClientFrame::decode(bytes) {
             Ok(frame) => frame,
             Err(_) => {
@@ -182,11 +189,6 @@ impl Connection {
                 return self.reply(request, Reply::Refused(refusal)).await;
             }
         };
-        if let Err(until) = self.limiter.check() {
-            let wait = until.wait_time_from(DefaultClock::default().now());
-            let retry_after_ms = wait.as_millis().min(60_000) as u32 + 1;
-            return self.reply(request, Reply::Refused(Refusal::RateLimited { retry_after_ms })).await;
-        }
         match self.admit(body).await? {
             Admitted::Write(write) => {
                 let receiver = self.shared.store.submit(write).await;

@@ -216,12 +216,16 @@ async fn sweep(routes: Arc<Routes>, every: Duration) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        if routes.shared.store.submit(Write::Sweep).await.await.is_err() {
-            return;
+        for _ in 0..SWEEPS_PER_TICK {
+            if routes.shared.store.submit(Write::Sweep).await.await.is_err() {
+                return;
+            }
         }
     }
 }
 
+/// Sweeps of one tick, each a commit of its own: together they keep up with what connections may write.
+const SWEEPS_PER_TICK: usize = 32;
 /// Bytes of each socket buffer: the defaults cost 137 kB per idle connection.
 const SOCKET_BUFFER_LEN: usize = 4 << 10;
 /// How long connections may take to close.

@@ -330,6 +330,7 @@ pub(crate) fn failure(failure: Failure) -> (&'static str, &'static str) {
         Failure::Forbidden => ("forbidden", "the rules of the group forbid it"),
         Failure::Overtaken => ("overtaken", "the group has changed meanwhile"),
         Failure::Refused => ("refused", "the relay refuses"),
+        Failure::TooLarge => ("too_large", "the group is too large for its welcome to fit into an inbox"),
         _ => ("other", "this version does not know why"),
     }
 }
