@@ -264,7 +264,7 @@ impl SimRelay {
     }
 
     /// Sends every subscriber what it may read.
-    fn flow(&mut self) {
+    pub fn flow(&mut self) {
         for peer in self.connections.values_mut() {
             for (id, next) in &mut peer.subscriptions {
                 let Some(log) = self.logs.get(id) else { continue };
@@ -305,6 +305,20 @@ impl Log {
 
     pub fn generation(&self) -> Generation {
         Generation::from_u64(self.gates.len() as u64 - 1)
+    }
+
+    /// Says of the last entry that it turned the log in another way, or not at all.
+    pub fn forge_turn(&mut self, at: usize, gate: Option<Gate>) {
+        assert_eq!(at, self.entries.len() - 1, "the last entry");
+        if self.entries[at].turn.take().is_some() {
+            self.gates.pop();
+            self.ends.pop();
+        }
+        if let Some(gate) = gate {
+            self.gates.push(gate);
+            self.ends.push(self.entries[at].seq);
+        }
+        self.entries[at].turn = gate;
     }
 
     /// The head of the chain.
