@@ -239,6 +239,16 @@ fn a_person_without_a_relay_has_an_identity_an_invitation_and_a_history() {
 }
 
 #[test]
+fn what_stands_behind_the_end_of_a_long_line_is_no_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = format!("{}/quit\n/me\n", "z".repeat(1 << 17));
+    let output = talk(dir.path(), &["--name", "Ann", "--json"], &input);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let answers = text.lines().filter(|line| line.contains("\"error\"") || line.contains("\"reply\""));
+    assert_eq!(answers.count(), 2, "one for each line: {text}");
+}
+
+#[test]
 fn an_identity_is_never_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("home");

@@ -129,6 +129,12 @@ fn lines() -> mpsc::Receiver<String> {
             let mut line = Vec::new();
             match (&mut input).take(LINE_LEN_MAX).read_until(b'\n', &mut line) {
                 Ok(0) | Err(_) => return,
+                // What goes on belongs to no message and is no command.
+                Ok(_) if line.len() as u64 == LINE_LEN_MAX && !line.ends_with(b"\n") => {
+                    if input.skip_until(b'\n').is_err() {
+                        return;
+                    }
+                }
                 Ok(_) => {}
             }
             if sender.blocking_send(String::from_utf8_lossy(&line).into_owned()).is_err() {
@@ -139,7 +145,7 @@ fn lines() -> mpsc::Receiver<String> {
     receiver
 }
 
-/// Bytes of a line; more is taken for a further line. No message may be as long.
+/// Bytes of a line; what goes on behind them is passed over. No message may be as long.
 const LINE_LEN_MAX: u64 = 1 << 17;
 
 /// Standard output, in one of two languages.
