@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use undertone::content::MessageId;
 use undertone::conversation::ConversationId;
 use undertone::crypto::Secret32;
-use undertone::engine::{Event, EventId};
+use undertone::engine::{Event, EventId, Suspicion};
 use undertone::envelope::{DirectBody, DirectForm, LogKeys, ParcelKind, shell};
 use undertone::store::Table;
 use undertone_wire::frame::{Append, ClientFrame, NewEntry, Request};
@@ -53,6 +53,8 @@ impl World {
             for event in node.told_once() {
                 match event {
                     Event::Message(message) => assert!(told.insert(message.id), "node {at}: told twice"),
+                    // What the relay replaced is sent again.
+                    Event::Suspicion { suspicion: Suspicion::Replaced, .. } => sent.clear(),
                     Event::Sent { message, .. } => assert!(sent.insert(*message), "node {at}: sent twice"),
                     _ => {}
                 }

@@ -22,6 +22,8 @@ pub struct SimRelay {
     taken: BTreeMap<TakeId, Taken>,
     connections: BTreeMap<Connection, Peer>,
     pub now_ms: u64,
+    /// What the relay makes of the turn of the next entry that is appended, if it lies.
+    pub next_turn: Option<Option<Gate>>,
 }
 
 /// A log.
@@ -63,6 +65,7 @@ impl SimRelay {
             taken: BTreeMap::new(),
             connections: BTreeMap::new(),
             now_ms: 0,
+            next_turn: None,
         }
     }
 
@@ -77,6 +80,7 @@ impl SimRelay {
             taken: self.taken.clone(),
             connections: BTreeMap::new(),
             now_ms: self.now_ms,
+            next_turn: None,
         }
     }
 
@@ -248,11 +252,14 @@ impl SimRelay {
         ProofResult { verdict, generation, last }
     }
 
-    fn append(&mut self, connection: Connection, append: Append) -> Reply {
+    fn append(&mut self, connection: Connection, mut append: Append) -> Reply {
         if self.has(connection, append.log, Right::Append) != Some(append.generation) {
             return Reply::Refused(Refusal::NotProven);
         }
         let now_ms = self.now_ms;
+        if let Some(turn) = self.next_turn.take() {
+            append.entries[0].turn = turn;
+        }
         let log = self.logs.get_mut(&append.log).unwrap();
         let is_new = append.entries.iter().any(|entry| !log.ids.contains_key(&entry.id));
         if is_new && append.generation != log.generation() {
@@ -331,6 +338,11 @@ impl Log {
         let lost = self.entries.pop()?;
         self.ids.remove(&lost.id);
         Some(lost)
+    }
+
+    /// Lets an id stand twice.
+    pub fn forget_ids(&mut self) {
+        self.ids.clear();
     }
 
     pub fn push(&mut self, entry: NewEntry, accepted_ms: u64) -> Place {
