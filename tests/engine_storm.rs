@@ -298,3 +298,35 @@ fn after_a_storm_everybody_has_the_same() {
     }
     assert!(failed.is_empty(), "storms {failed:?} did harm; play one with UNDERTONE_STORM=<seed>");
 }
+
+// A storm found it: the inbox, with the Welcome, is read before the log, with the removal.
+#[test]
+fn who_was_removed_and_added_again_while_away_is_in() {
+    let mut world = Storm::calm();
+    let id = world.nodes[OWNER].client.conversations().unwrap();
+    let id = id.iter().find(|it| it.kind == ConversationKind::Group).unwrap().id;
+    let bob = world.nodes[1].client.account();
+    world.disconnect(1);
+    for round in 0..3 {
+        world.say(OWNER, id, &format!("with bob {round}"));
+        world.run();
+        world.call(OWNER, |client, now, rng| client.remove_members(&id, &[bob], now, rng)).unwrap();
+        world.say(OWNER, id, &format!("without bob {round}"));
+        world.run();
+        world.call(OWNER, |client, now, rng| client.add_members(&id, &[bob], now, rng)).unwrap();
+        world.run();
+    }
+    world.connect(1);
+    world.run();
+    world.say(OWNER, id, "to bob");
+    world.say(1, id, "to all");
+    world.run();
+    let texts = world.texts(1, id);
+    assert!(texts.iter().all(|text| !text.starts_with("without")));
+    assert_eq!(texts.iter().filter(|text| text.starts_with("with bob")).count(), 3);
+    for node in [OWNER, 2] {
+        assert_eq!(world.texts(node, id).last().unwrap(), "to all");
+    }
+    assert_eq!(world.nodes[1].client.conversation(&id).unwrap().state, ConversationState::Active);
+    world.assert_nothing_odd();
+}
