@@ -8,6 +8,7 @@ use undertone::crypto::Secret32;
 use undertone::crypto::hpke::{ENCAPPED_LEN, SealPublic, SealSecret};
 use undertone::crypto::label;
 use undertone::crypto::sign::SigningKey;
+use undertone::envelope::address::{ADDRESS_LEN, InboxAddress};
 use undertone::envelope::first_contact::{Introduction, NameHint, WelcomeNote};
 use undertone::envelope::inbox::{self, BODY_LEN_MAX, InboxEntry, InboxError, InboxKind, InboxPlace};
 use undertone::envelope::padding::bucket;
@@ -160,6 +161,18 @@ fn malformed_entries_introductions_and_notes_are_errors() {
     assert_eq!(first_contact().kind(), InboxKind::FirstContact);
 }
 
+// spec DEL-55: the byte map, and nothing beside it.
+#[test]
+fn an_address_has_one_length_and_one_version() {
+    let address = [vec![1], vec![7; ADDRESS_LEN - 1]].concat();
+    assert_eq!(InboxAddress::decode(&address).unwrap().encode(), address);
+    for len in 0..ADDRESS_LEN {
+        assert!(InboxAddress::decode(&address[..len]).is_err(), "{len} bytes");
+    }
+    assert!(InboxAddress::decode(&[address.as_slice(), &[0]].concat()).is_err(), "a byte more");
+    assert!(InboxAddress::decode(&[&[2], &address[1..]].concat()).is_err(), "another version");
+}
+
 #[test]
 fn a_malformed_seal_key_is_an_error() {
     let mut rng = StdRng::seed_from_u64(1);
@@ -232,6 +245,9 @@ proptest! {
             }
             if let Ok(introduction) = Introduction::decode(&bytes) {
                 prop_assert_eq!(introduction.encode().to_vec(), bytes.clone());
+            }
+            if let Ok(address) = InboxAddress::decode(&bytes) {
+                prop_assert_eq!(address.encode(), bytes.clone());
             }
             if let Ok(note) = WelcomeNote::decode(&bytes) {
                 prop_assert_eq!(note.encode(), bytes);

@@ -1,8 +1,8 @@
-//! Messages, status lists and typing states: no panic, one encoding, and never a message without a text.
+//! Messages, status lists, typing states and profiles: no panic, one encoding, and never a message without a text.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use undertone::content::{Content, StatusList, Typing};
+use undertone::content::{Content, Profile, StatusList, Typing};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(content) = Content::decode(data) {
@@ -14,4 +14,5 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(list.encode(), data);
     }
     let _ = Typing::decode(data);
+    let _ = Profile::decode(data);
 });
