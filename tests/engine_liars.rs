@@ -797,3 +797,32 @@ fn who_was_removed_reads_nothing_later_and_who_is_new_nothing_earlier() {
     assert_eq!(bodies_opened(&dave_disk, log, &since_all, &shells), 0);
     assert!(!first_shown.iter().any(|text| text.starts_with("before")));
 }
+
+// spec DEL-34; A-RE-01: a new member has a head from whoever let it in, and others compare with that.
+#[test]
+fn a_new_member_notices_a_fork_that_is_older_than_itself() {
+    let (base, _, id) = calm();
+    let mut world = base.fork(55);
+    let log = log_of(&world, id);
+    let dave = world.add("dave");
+    for node in [ALICE, CAROL, dave] {
+        world.connect(node);
+    }
+    world.run();
+    world.befriend(ALICE, dave);
+    world.say(ALICE, id, "as alice said it");
+    world.run();
+    // Bob is shown something else in its place.
+    world.connect(BOB);
+    let mut withheld = withhold(&mut world, BOB, log);
+    withheld[0].content = EntryContent::Payload(random_bytes(&mut world, 500).into());
+    show(&mut world, BOB, log, &withheld);
+    let account = world.nodes[dave].client.account();
+    world.call(ALICE, |client, now, rng| client.add_members(&id, &[account], now, rng)).unwrap();
+    world.run();
+    assert!(suspicions(&world, dave).is_empty());
+    world.disconnect(ALICE);
+    world.say(BOB, id, "from the other side");
+    world.run();
+    assert_eq!(suspicions(&world, dave), [Suspicion::Fork]);
+}

@@ -205,11 +205,10 @@ impl Step<'_> {
         for (key, value) in queue {
             let mut outbox: OutboxRow = rows::decode(&value)?;
             let is_turn = matches!(outbox.item, Item::Turn { .. } | Item::Commit(_));
-            if outbox.log.or(conversation.log) != Some(log) || (outbox.accepted.is_some() && !is_turn) {
+            if outbox.accepted.is_some() || outbox.log.or(conversation.log) != Some(log) {
                 continue;
             }
-            // Behind an accepted turn the generation is over, though we have yet to read it.
-            if is_turn && (outbox.accepted.is_some() || !entries.is_empty()) {
+            if is_turn && !entries.is_empty() {
                 break;
             }
             let sealed = match self.seal(&log, &mut row, conversation, &mut outbox)? {
