@@ -550,10 +550,9 @@ impl Step<'_> {
         let mut statuses = self.read_in(&log, seq)?;
         if conversation.log == Some(log) {
             // What stands in a log that lost at first contact is shown before everything in the one that lives.
-            for (lost, row) in self.logs()? {
-                if row.conversation == *id && lost != log {
-                    statuses.extend(self.read_in(&lost, row.seq)?);
-                }
+            for lost in &conversation.old_logs {
+                let through = self.log_row(lost)?.seq;
+                statuses.extend(self.read_in(lost, through)?);
             }
         }
         if conversation.phase != Phase::Active {
