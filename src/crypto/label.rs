@@ -24,6 +24,8 @@ labels! {
     DEVICE_LIST = "device list";
     /// The hash that the next device list names.
     DEVICE_LIST_HASH = "hash of device list";
+    /// A new device's signature over the keys that it asks to have certified.
+    DEVICE_REQUEST = "device request";
     /// The device's signature over a prekey.
     PREKEY = "prekey";
     /// The checksum of an invitation.

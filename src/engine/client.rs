@@ -426,12 +426,14 @@ impl<S: StoreView> Client<S> {
         if let Some(batch) = &before {
             self.overlay.push(Arc::clone(batch));
         }
-        let mut step = Step::new(Tx::new(&self.store, &self.overlay), &self.us, &mut self.link, now, rng);
+        let us = self.us.mark();
+        let mut step = Step::new(Tx::new(&self.store, &self.overlay), &mut self.us, &mut self.link, now, rng);
         let result = run(&mut step).and_then(|value| step.settle().map(|()| value));
         let (tx, held, at_once) = step.into_parts();
         let value = match result {
             Ok(value) => value,
             Err(error) => {
+                self.us.undo_to(&us);
                 self.poison_by(&error);
                 return Err(error);
             }

@@ -13,14 +13,14 @@ use crate::crypto::{CryptoRng, Secret32};
 use crate::envelope::LogKeys;
 use crate::error::Error;
 use crate::group;
-use crate::identity::{AccountId, LocalIdentity};
+use crate::identity::{AccountId, IdentityMark, LocalIdentity};
 use crate::store::{Mark, StoreError, Table, Tx};
 use crate::time::UnixMs;
 
 /// One step. Everything the engine does is a method of it; the file says which noun it serves.
 pub(super) struct Step<'a> {
     pub(super) tx: Tx<'a>,
-    pub(super) us: &'a LocalIdentity,
+    pub(super) us: &'a mut LocalIdentity,
     pub(super) link: &'a mut Link,
     pub(super) now: UnixMs,
     pub(super) rng: &'a mut dyn CryptoRng,
@@ -29,16 +29,17 @@ pub(super) struct Step<'a> {
 }
 
 /// A point of a step.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct StepMark {
     tx: Mark,
+    us: IdentityMark,
     held_count: usize,
 }
 
 impl<'a> Step<'a> {
     pub(super) fn new(
         tx: Tx<'a>,
-        us: &'a LocalIdentity,
+        us: &'a mut LocalIdentity,
         link: &'a mut Link,
         now: UnixMs,
         rng: &'a mut dyn CryptoRng,
@@ -53,12 +54,13 @@ impl<'a> Step<'a> {
 
     /// The point to which [`Step::undo_to`] can go back.
     pub(super) fn mark(&self) -> StepMark {
-        StepMark { tx: self.tx.mark(), held_count: self.held.len() }
+        StepMark { tx: self.tx.mark(), us: self.us.mark(), held_count: self.held.len() }
     }
 
     /// Takes back every write since `mark`, and what was to be told or transmitted.
     pub(super) fn undo_to(&mut self, mark: StepMark) {
         self.tx.undo_to(mark.tx);
+        self.us.undo_to(&mark.us);
         self.held.truncate(mark.held_count);
     }
 

@@ -24,6 +24,8 @@ impl Capability {
     pub const DIRECT: Self = Self(1);
     /// Groups as in spec/group.
     pub const GROUP: Self = Self(2);
+    /// The device holds the account key (rule ID-64).
+    pub const PRIMARY: Self = Self(3);
 
     /// Takes the number.
     pub const fn from_u16(number: u16) -> Self {
@@ -148,9 +150,8 @@ impl DeviceCertificate {
 
     /// Whether lists and dates are as [`DeviceCertificate::decode`] wants them; for certificates inside others.
     pub(crate) fn check_bounds(&self) -> Result<(), IdentityError> {
-        let is_rising = self.capabilities.is_sorted_by(|a, b| a < b);
-        let is_bounded = self.capabilities.len() <= CAPABILITIES_MAX && self.not_before <= self.not_after;
-        if is_rising && is_bounded { Ok(()) } else { Err(IdentityError::Bound) }
+        let is_bounded = are_capabilities_bounded(&self.capabilities) && self.not_before <= self.not_after;
+        if is_bounded { Ok(()) } else { Err(IdentityError::Bound) }
     }
 
     /// Everything in front of the signature.
@@ -159,6 +160,11 @@ impl DeviceCertificate {
         bytes.truncate(bytes.len() - 64);
         bytes
     }
+}
+
+/// Whether capabilities rise strictly and are at most [`CAPABILITIES_MAX`].
+pub(super) fn are_capabilities_bounded(capabilities: &[Capability]) -> bool {
+    capabilities.len() <= CAPABILITIES_MAX && capabilities.is_sorted_by(|a, b| a < b)
 }
 
 /// Both certificates of a device: its MLS credential, and what an inbox entry says of its sender. Not yet verified.
@@ -309,7 +315,7 @@ impl Device {
         &self.certificates
     }
 
-    /// Whether the device can do something.
+    /// Whether the device can do something, or holds something: [`Capability::PRIMARY`].
     pub fn can(&self, capability: Capability) -> bool {
         self.certificates.device.capabilities.contains(&capability)
     }

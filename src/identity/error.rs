@@ -65,6 +65,20 @@ pub enum IdentityError {
         /// When it expired.
         expired_at: UnixMs,
     },
+    /// The account has as many devices as it can have.
+    TooManyDevices,
+    /// This device does not hold the account key, or was removed: another one has to do it.
+    NoAccountKey,
+    /// The device is not in the account's list.
+    UnknownDevice,
+    /// A device does not remove itself: a holder of the account key, on another device, does.
+    OwnDevice,
+    /// The device holds the account key: leaving it out of a list would not remove it.
+    PrimaryDevice,
+    /// A grant that was made for other keys than ours.
+    NotOurKeys,
+    /// A grant whose account key does not fit its certificates.
+    WrongAccountKey,
     /// The name cannot be shown.
     Name(NameError),
     /// The relay's address is empty, too long, or holds more than visible ASCII.
@@ -94,6 +108,13 @@ impl fmt::Display for IdentityError {
             Self::DeviceListForked { version } => write!(f, "two device lists of version {version} exist"),
             Self::ListChainBroken => f.write_str("the device list does not name the one before it"),
             Self::ListExpired { expired_at } => write!(f, "the device list expired at {expired_at}"),
+            Self::TooManyDevices => f.write_str("the account has as many devices as it can have"),
+            Self::NoAccountKey => f.write_str("this device does not hold the account key"),
+            Self::UnknownDevice => f.write_str("the device is not in the account's list"),
+            Self::OwnDevice => f.write_str("a device does not remove itself"),
+            Self::PrimaryDevice => f.write_str("the device holds the account key, and is not removed by a list"),
+            Self::NotOurKeys => f.write_str("the grant was made for other keys than ours"),
+            Self::WrongAccountKey => f.write_str("the account key in the grant does not fit its certificates"),
             Self::Name(error) => error.fmt(f),
             Self::BadRelayUrl => f.write_str("the relay's address is empty, too long or not visible ASCII"),
             Self::AlreadyThere => f.write_str("the store holds an identity already"),

@@ -181,7 +181,7 @@ impl DeviceList {
         self.expires
     }
 
-    fn check_bounds(&self) -> Result<(), IdentityError> {
+    pub(super) fn check_bounds(&self) -> Result<(), IdentityError> {
         let is_first = self.list_version == ListVersion::FIRST;
         let is_bounded = (1..=DEVICES_MAX).contains(&self.devices.len())
             && (ListVersion::FIRST.0..=COUNTER_MAX).contains(&self.list_version.0)

@@ -1,23 +1,27 @@
 //! Our own account and device: the keys that never leave, and what is shown of them.
 //!
 //! One row of [`Table::Identity`] holds all of it. Creating is for a new account on its first device; a device that joins
-//! an account comes with linking, and has no account key then.
+//! an account takes up a [`Grant`] of a device that holds the account key.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tls_codec::{DeserializeBytes, Serialize, Size, TlsDeserializeBytes, TlsSerialize, TlsSize};
 use undertone_wire::VLBytes;
-use undertone_wire::id::LogId;
+use undertone_wire::id::{LogId, VerifyKey};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::device::{Capability, Credential, Device, DeviceCertificate, DeviceFacts};
 use super::encoding::VersionOne;
-use super::list::DeviceList;
+use super::grant::{Grant, Role};
+use super::invitation::RelayUrl;
+use super::list::{self, DeviceList, Pinned};
 use super::name::DisplayName;
+use super::new_device::{DeviceRequest, NewDevice};
 use super::peers::corrupt;
-use super::{AccountCertificate, AccountId, IdentityError};
-use crate::crypto::dh::DhSecret;
+use super::{AccountCertificate, AccountId, DEVICES_MAX, DeviceId, IdentityError};
+use crate::crypto::dh::{DhPublic, DhSecret};
 use crate::crypto::hpke::SealSecret;
 use crate::crypto::sign::SigningKey;
 use crate::crypto::{CryptoRng, Secret32, SecretBytes};
@@ -36,6 +40,9 @@ pub const LIST_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// How long before its expiry a device list is signed anew.
 pub const LIST_RENEWAL: Duration = Duration::from_secs(45 * 24 * 60 * 60);
 
+/// How much later than the primary device before it in the list a primary device signs the list anew (rule ID-61).
+pub const LIST_RENEWAL_STAGGER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The key of the one row.
 const ROW: &[u8] = b"local";
 
@@ -47,7 +54,8 @@ pub struct LocalIdentity {
     seal: SealSecret,
     inbox: SigningKey,
     device: Device,
-    list: DeviceList,
+    /// The newest list that we have seen. Shared, so that a step can be undone.
+    own: Arc<Pinned>,
     name: DisplayName,
 }
 
@@ -83,26 +91,53 @@ impl LocalIdentity {
         let account_key = SigningKey::random(rng);
         let certificate = AccountCertificate::create(&account_key, now, rng);
         let account = certificate.id();
-        let (signing, dh) = (SigningKey::random(rng), DhSecret::random(rng));
-        let facts = DeviceFacts {
-            signing: signing.verify_key(),
-            dh: dh.public(),
-            not_before: now.before(CLOCK_SKEW),
-            not_after: now.after(CERTIFICATE_LIFETIME),
-            capabilities: vec![Capability::DIRECT, Capability::GROUP],
-        };
-        let device = DeviceCertificate::create(account, &account_key, facts);
+        let NewDevice { signing, dh, seal, inbox } = NewDevice::random(rng);
+        let keys = (signing.verify_key(), dh.public());
+        let device = certify(account, &account_key, keys, &NewDevice::CAPABILITIES, Role::Primary, now);
         let list = DeviceList::first(account, &account_key, vec![device.clone()], now.after(LIST_LIFETIME));
         let identity = Self {
             account_key: Some(account_key),
             signing,
             dh,
-            seal: SealSecret::random(rng),
-            inbox: SigningKey::random(rng),
-            device: Device::from_verified(account, certificate, device),
-            list,
+            seal,
+            inbox,
+            device: Device::from_verified(account, certificate.clone(), device),
+            own: Arc::new(Pinned::from_verified(certificate, list)),
             name,
         };
+        identity.store(tx);
+        Ok(identity)
+    }
+
+    /// Takes up what a device with the account key has granted to `keys`, and writes it (rule ID-67).
+    ///
+    /// # Errors
+    /// [`IdentityError::AlreadyThere`] if the store holds an identity; [`IdentityError::NotOurKeys`] for a grant to another
+    /// device; [`IdentityError::WrongAccountKey`]; [`IdentityError::UnknownDevice`] if the list is without us; otherwise what
+    /// is wrong with the certificates or the list. Nothing was written then, and the keys are gone: they are for one grant.
+    pub fn take_up(tx: &mut Tx<'_>, keys: NewDevice, grant: Grant, now: UnixMs) -> Result<Self, IdentityError> {
+        if tx.get(Table::Identity, ROW)?.is_some() {
+            return Err(IdentityError::AlreadyThere);
+        }
+        let NewDevice { signing, dh, seal, inbox } = keys;
+        let Grant { credential, list, account_key, name, relay: _ } = grant;
+        let device = credential.verify(Some(now))?;
+        let capabilities = credential.device_certificate().capabilities();
+        let asked = capabilities.iter().filter(|capability| **capability != Capability::PRIMARY);
+        let is_ours = *device.signing() == signing.verify_key()
+            && *device.dh() == dh.public()
+            && asked.eq(NewDevice::CAPABILITIES.iter());
+        if !is_ours {
+            return Err(IdentityError::NotOurKeys);
+        }
+        let is_fitting = account_key.as_ref().is_none_or(|key| key.verify_key() == *device.account_key())
+            && account_key.is_some() == device.can(Capability::PRIMARY);
+        if !is_fitting {
+            return Err(IdentityError::WrongAccountKey);
+        }
+        let own = list::pin(None, credential.account_certificate(), &list, now)?;
+        own.device(&device.id()).ok_or(IdentityError::UnknownDevice)?;
+        let identity = Self { account_key, signing, dh, seal, inbox, device, own: Arc::new(own), name };
         identity.store(tx);
         Ok(identity)
     }
@@ -120,16 +155,122 @@ impl LocalIdentity {
         row.into_identity().map(Some).map_err(|error| corrupt(error).into())
     }
 
+    /// Certifies another device, signs the next list with it at its end, and writes that. The grant is for that device only;
+    /// the list is to be published. `relay` is where the account is reached.
+    ///
+    /// # Errors
+    /// [`IdentityError::NoAccountKey`]; [`IdentityError::TooManyDevices`]; [`IdentityError::DuplicateDevice`]; what
+    /// [`DeviceRequest::verify`] finds. Nothing was changed then.
+    pub fn certify(
+        &mut self,
+        tx: &mut Tx<'_>,
+        request: &DeviceRequest,
+        role: Role,
+        relay: RelayUrl,
+        now: UnixMs,
+    ) -> Result<Grant, IdentityError> {
+        let key = self.listing_key()?;
+        request.verify()?;
+        let mut devices = self.device_list().devices().to_vec();
+        if devices.len() >= DEVICES_MAX {
+            return Err(IdentityError::TooManyDevices);
+        }
+        if devices.iter().any(|device| device.signing() == request.signing() || device.dh() == request.dh()) {
+            return Err(IdentityError::DuplicateDevice);
+        }
+        let keys = (*request.signing(), *request.dh());
+        let certificate = certify(self.account(), key, keys, request.capabilities(), role, now);
+        devices.push(certificate.clone());
+        let account_key = match role {
+            Role::Primary => Some(SigningKey::from_seed(&key.to_seed())),
+            Role::Linked => None,
+        };
+        let list = self.device_list().next(key, devices, now.after(LIST_LIFETIME));
+        self.hold(tx, list);
+        Ok(Grant {
+            credential: Credential::new(self.account_certificate().clone(), certificate),
+            list: self.device_list().clone(),
+            account_key,
+            name: self.name.clone(),
+            relay,
+        })
+    }
+
+    /// Signs the next list without a device, and writes it: it is then to be published (rule ID-66).
+    ///
+    /// # Errors
+    /// [`IdentityError::NoAccountKey`]; [`IdentityError::OwnDevice`]; [`IdentityError::UnknownDevice`];
+    /// [`IdentityError::PrimaryDevice`]. Nothing was changed then.
+    pub fn remove_device(&mut self, tx: &mut Tx<'_>, device: &DeviceId, now: UnixMs) -> Result<(), IdentityError> {
+        let key = self.listing_key()?;
+        if *device == self.device.id() {
+            return Err(IdentityError::OwnDevice);
+        }
+        let removed = self.own.device(device).ok_or(IdentityError::UnknownDevice)?;
+        if removed.can(Capability::PRIMARY) {
+            return Err(IdentityError::PrimaryDevice);
+        }
+        let rest = self.device_list().devices().iter().filter(|other| other.id() != *device).cloned().collect();
+        let list = self.device_list().next(key, rest, now.after(LIST_LIFETIME));
+        self.hold(tx, list);
+        Ok(())
+    }
+
+    /// Replaces our copy of the account's list by a newer one, signed on another device (rule ID-68).
+    ///
+    /// # Errors
+    /// As [`list::pin`]; nothing was changed then.
+    pub fn adopt_list(&mut self, tx: &mut Tx<'_>, list: &DeviceList, now: UnixMs) -> Result<Adoption, IdentityError> {
+        let newer = list::pin(Some(&*self.own), self.account_certificate(), list, now)?;
+        if newer == *self.own {
+            return Ok(Adoption::Known);
+        }
+        let adoption = if newer.device(&self.device.id()).is_some() { Adoption::Newer } else { Adoption::WithoutUs };
+        self.own = Arc::new(newer);
+        self.store(tx);
+        Ok(adoption)
+    }
+
     /// Signs the next device list if the present one nears its expiry, and writes it. Says whether it did: the new list
-    /// is then to be published. Does nothing on a device without the account key.
+    /// is then to be published. Does nothing on a device without the account key, or that was removed.
     pub fn renew_list(&mut self, tx: &mut Tx<'_>, now: UnixMs) -> Renewal {
-        let Some(key) = &self.account_key else { return Renewal::NotDue };
-        if now.after(LIST_RENEWAL) < self.list.expires() {
+        let Ok(key) = self.listing_key() else { return Renewal::NotDue };
+        if now < self.renewal_due() {
             return Renewal::NotDue;
         }
-        self.list = self.list.next(key, self.list.devices().to_vec(), now.after(LIST_LIFETIME));
-        self.store(tx);
+        let list = self.device_list().next(key, self.device_list().devices().to_vec(), now.after(LIST_LIFETIME));
+        self.hold(tx, list);
         Renewal::Signed
+    }
+
+    /// When this device is to sign the list anew, if it can: one day after each primary device that stands before it.
+    fn renewal_due(&self) -> UnixMs {
+        let before = self.own.devices().iter().take_while(|device| device.id() != self.device.id());
+        let rank = before.filter(|device| device.can(Capability::PRIMARY)).count();
+        let rank = u32::try_from(rank).unwrap_or(u32::MAX);
+        self.device_list().expires().before(LIST_RENEWAL).after(LIST_RENEWAL_STAGGER.saturating_mul(rank))
+    }
+
+    /// The account key, if this device may sign lists.
+    fn listing_key(&self) -> Result<&SigningKey, IdentityError> {
+        let is_listed = self.own.device(&self.device.id()).is_some();
+        self.account_key.as_ref().filter(|_| is_listed).ok_or(IdentityError::NoAccountKey)
+    }
+
+    /// Makes a list that we have signed ours, and writes it.
+    fn hold(&mut self, tx: &mut Tx<'_>, list: DeviceList) {
+        self.own = Arc::new(Pinned::from_verified(self.account_certificate().clone(), list));
+        self.store(tx);
+    }
+
+    /// What is in memory besides the row: to be put back if the writes since are.
+    pub(crate) fn mark(&self) -> IdentityMark {
+        IdentityMark(Arc::clone(&self.own))
+    }
+
+    /// Forgets in memory what was changed since `mark`.
+    pub(crate) fn undo_to(&mut self, mark: &IdentityMark) {
+        self.own = Arc::clone(&mark.0);
     }
 
     /// This device.
@@ -182,9 +323,14 @@ impl LocalIdentity {
         self.device.certificates()
     }
 
-    /// Our newest device list.
+    /// The newest list of our account's devices that we have seen.
     pub fn device_list(&self) -> &DeviceList {
-        &self.list
+        self.own.list()
+    }
+
+    /// The same, with the devices verified and the hash computed. We may have been removed from it.
+    pub fn own_devices(&self) -> &Pinned {
+        &self.own
     }
 
     /// What we want to be called.
@@ -203,7 +349,7 @@ impl LocalIdentity {
                 inbox: *self.inbox.to_seed().expose(),
             },
             credential: self.device.certificates().clone(),
-            list: self.list.clone(),
+            list: self.device_list().clone(),
             name: self.name.as_str().as_bytes().into(),
         };
         // Sized once, so that no shorter buffer with secrets in it is freed on the way.
@@ -217,6 +363,7 @@ impl Row {
     fn into_identity(self) -> Result<LocalIdentity, IdentityError> {
         let Self { version: VersionOne, secrets, credential, list, name } = self;
         let signing_key = |seed: &[u8; 32]| SigningKey::from_seed(&Secret32::from_bytes(*seed));
+        let certificate = credential.account_certificate().clone();
         let identity = LocalIdentity {
             account_key: secrets.account.as_ref().map(signing_key),
             signing: signing_key(&secrets.signing),
@@ -224,13 +371,13 @@ impl Row {
             seal: SealSecret::from_seed(Secret32::from_bytes(secrets.seal)),
             inbox: signing_key(&secrets.inbox),
             device: credential.verify(None)?,
-            list,
+            own: Arc::new(Pinned::from_verified(certificate, list)),
             name: DisplayName::from_utf8(name.as_slice())?,
         };
         let is_whole = identity.device.signing() == &identity.signing.verify_key()
             && identity.device.dh() == &identity.dh.public()
             && identity.account_key().is_none_or(|key| key.verify_key() == *identity.device.account_key())
-            && identity.list.account() == identity.account();
+            && identity.device_list().account() == identity.account();
         if is_whole { Ok(identity) } else { Err(IdentityError::Malformed) }
     }
 }
@@ -245,9 +392,43 @@ pub enum Renewal {
     Signed,
 }
 
+/// What our account's newer list means for this device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Adoption {
+    /// It is the list that we hold.
+    Known,
+    /// It is held now, and we are in it.
+    Newer,
+    /// It is held now, and we are not in it: this device was removed.
+    WithoutUs,
+}
+
+/// What [`LocalIdentity::undo_to`] goes back to.
+#[derive(Clone)]
+pub(crate) struct IdentityMark(Arc<Pinned>);
+
+/// Certifies a device of an account.
+fn certify(
+    account: AccountId,
+    account_key: &SigningKey,
+    (signing, dh): (VerifyKey, DhPublic),
+    capabilities: &[Capability],
+    role: Role,
+    now: UnixMs,
+) -> DeviceCertificate {
+    let mut capabilities = capabilities.to_vec();
+    if role == Role::Primary {
+        let at = capabilities.partition_point(|capability| *capability < Capability::PRIMARY);
+        capabilities.insert(at, Capability::PRIMARY);
+    }
+    let (not_before, not_after) = (now.before(CLOCK_SKEW), now.after(CERTIFICATE_LIFETIME));
+    DeviceCertificate::create(account, account_key, DeviceFacts { signing, dh, not_before, not_after, capabilities })
+}
+
 impl fmt::Debug for LocalIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { account_key: _, signing: _, dh: _, seal: _, inbox: _, device, list, name: _ } = self;
-        write!(f, "LocalIdentity({device:?}, device list {})", list.list_version())
+        let Self { account_key: _, signing: _, dh: _, seal: _, inbox: _, device, own, name: _ } = self;
+        write!(f, "LocalIdentity({device:?}, device list {})", own.list_version())
     }
 }

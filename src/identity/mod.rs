@@ -9,16 +9,18 @@
 //! Invariants: a decoded certificate or list is not a verified one, and only [`Device`] and [`Pinned`] say that it is;
 //! every structure has one encoding, a version in front and a bound; secrets leave [`LocalIdentity`] into the store only.
 //!
-//! Leaves out linking a second device, account succession, and everything that asks the network.
+//! Leaves out account succession, and everything that asks the network.
 
 mod account;
 mod device;
 mod encoding;
 mod error;
+mod grant;
 mod invitation;
 pub mod list;
 mod local;
 mod name;
+mod new_device;
 pub mod peers;
 mod safety;
 
@@ -27,12 +29,18 @@ pub use device::{
     CAPABILITIES_MAX, CREDENTIAL_LEN_MAX, Capability, Credential, DEVICE_CERTIFICATE_LEN_MAX, Device, DeviceCertificate,
 };
 pub use error::IdentityError;
+pub use grant::{GRANT_LEN_MAX, Grant, Role};
 pub use invitation::{INVITATION_LEN_MAX, Invitation, InvitationError, RELAY_URL_LEN_MAX, RelayUrl};
 pub use list::{
     DEVICE_LIST_LEN_MAX, DEVICES_MAX, DeviceList, DeviceListHash, EXPIRED_GRACE, Freshness, ListVersion, Pinned,
 };
-pub use local::{CERTIFICATE_LIFETIME, CLOCK_SKEW, LIST_LIFETIME, LIST_RENEWAL, LocalIdentity, Renewal};
+pub(crate) use local::IdentityMark;
+pub use local::{
+    Adoption, CERTIFICATE_LIFETIME, CLOCK_SKEW, LIST_LIFETIME, LIST_RENEWAL, LIST_RENEWAL_STAGGER, LocalIdentity,
+    Renewal,
+};
 pub use name::{DisplayName, NAME_LEN_MAX, NameError};
+pub use new_device::{DEVICE_REQUEST_LEN_MAX, DeviceRequest, NewDevice};
 pub use safety::{QR_LEN, SafetyNumber, Scan};
 
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};

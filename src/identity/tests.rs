@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod certificates;
+mod devices;
 mod invitations;
 mod lists;
 mod local;
