@@ -26,6 +26,16 @@ labels! {
     DEVICE_LIST_HASH = "hash of device list";
     /// A new device's signature over the keys that it asks to have certified.
     DEVICE_REQUEST = "device request";
+    /// The checksum of the offer of a new device.
+    LINKING_OFFER = "linking offer";
+    /// The transcript of a linking.
+    LINKING_TRANSCRIPT = "linking transcript";
+    /// The keys of a linking.
+    LINKING_KEY = "linking key";
+    /// What binds the old device to its nonce.
+    LINKING_COMMITMENT = "linking commitment";
+    /// The six digits of a linking.
+    LINKING_CODE = "linking code";
     /// The device's signature over a prekey.
     PREKEY = "prekey";
     /// The checksum of an invitation.

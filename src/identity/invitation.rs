@@ -18,7 +18,7 @@ use crate::crypto::label;
 const PREFIX: &str = "undertone1";
 
 /// Bytes of the checksum behind the payload.
-const CHECKSUM_LEN: usize = 4;
+pub(super) const CHECKSUM_LEN: usize = 4;
 
 /// Bytes of the longest payload.
 const PAYLOAD_LEN_MAX: usize = 1 + ACCOUNT_CERTIFICATE_LEN + 2 + RELAY_URL_LEN_MAX + 2 + NAME_LEN_MAX;

@@ -17,6 +17,7 @@ mod encoding;
 mod error;
 mod grant;
 mod invitation;
+pub mod linking;
 pub mod list;
 mod local;
 mod name;
