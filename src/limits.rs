@@ -66,6 +66,9 @@ pub const DM_SKIPPED_AGE_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// Old receiving chains whose header keys are tried: a forged message costs one small AEAD for each.
 pub const DM_OLD_CHAINS_MAX: usize = 5;
 
+/// Keys of post-quantum epochs that a session keeps, the present one included: a message may come as many old chains late.
+pub const DM_PQ_EPOCHS_KEPT: usize = 8;
+
 /// Sessions with one peer device: one that sends, and those of crossed or repeated first contacts.
 pub const DM_SESSIONS_PER_DEVICE_MAX: usize = 9;
 

@@ -7,7 +7,9 @@ use dm_scene::{Person, days, flips, start};
 use proptest::prelude::*;
 use undertone::crypto::label::{ALL, Label, PREKEY, transcript};
 use undertone::crypto::sign::{Signature, SigningKey};
-use undertone::dm::{self, BundleBody, DmError, FirstMessage, Handshake, OneTimeItem, PrekeyFault, Start};
+use undertone::dm::{
+    self, BundleBody, ChunkLen, DmError, FirstMessage, Handshake, OneTimeItem, PrekeyFault, Start, message_overhead_len,
+};
 use undertone::store::Table;
 
 /// The byte map of a body behind its version byte (spec DM-05).
@@ -32,7 +34,8 @@ mod item_map {
 
 /// The byte map of a handshake with a one-time pair (spec DM-10).
 mod handshake_map {
-    pub(super) const SIGNED: usize = 1;
+    pub(super) const CHUNK_LEN: usize = 1;
+    pub(super) const SIGNED: usize = CHUNK_LEN + 2;
     pub(super) const PAIR: usize = SIGNED + 8;
     pub(super) const EPHEMERAL: usize = PAIR + 9;
     pub(super) const CIPHERTEXT: usize = EPHEMERAL + 32;
@@ -122,6 +125,47 @@ fn another_version_is_refused_by_its_number() {
         let handshake = with(first.handshake.clone());
         let lowered = FirstMessage { handshake, message: first.message.clone() };
         assert_eq!(bob.accept(&alice, &lowered).unwrap_err(), error);
+    }
+}
+
+// A-DM-12, spec DM-10, spec DM-14: the length of the chunks is fixed by the handshake, within its bounds.
+#[test]
+fn a_chunk_length_is_bounded_and_bound() {
+    let (alice, bob) = people();
+    let (body, items) = bob.publish(1);
+    let first = alice.initiate(&bob, &body, items.first(), b"hello").unwrap();
+    let with = |chunk_len: u16| {
+        let mut handshake = first.handshake.clone();
+        handshake[handshake_map::CHUNK_LEN..handshake_map::SIGNED].copy_from_slice(&chunk_len.to_be_bytes());
+        FirstMessage { handshake, message: first.message.clone() }
+    };
+    for chunk_len in [0, 31, 1_185, u16::MAX] {
+        assert_eq!(bob.accept(&alice, &with(chunk_len)).unwrap_err(), DmError::Malformed);
+        assert_eq!(ChunkLen::new(chunk_len), None);
+    }
+    for chunk_len in [32, 36, 38, 1_184] {
+        assert_eq!(bob.accept(&alice, &with(chunk_len)).unwrap_err(), DmError::Authentication);
+    }
+    assert!(bob.accept(&alice, &with(37)).is_ok());
+}
+
+// spec DM-10, spec DM-20: a session with chunks of another length.
+#[test]
+fn a_session_has_the_chunks_that_its_initiator_chose() {
+    for chunk_len in [ChunkLen::MIN, ChunkLen::WHOLE] {
+        let (alice, bob) = people();
+        let (body, items) = bob.publish(1);
+        let (item, rng) = (items.first(), &mut rand::rng());
+        let first = alice.step(|tx, us| {
+            dm::initiate_with(tx, us, bob.device(), &body, item, chunk_len, dm_scene::AD, b"x", alice.now, rng)
+        });
+        bob.accept(&alice, &first.unwrap()).unwrap();
+        for _ in 0..4 {
+            assert_eq!(bob.seal(&alice, b"").len(), message_overhead_len(chunk_len));
+            dm_scene::round_trip(&alice, &bob);
+        }
+        let epoch = alice.info(&bob).pq_epoch.as_u32();
+        assert_eq!(epoch > 0, chunk_len == ChunkLen::WHOLE, "{chunk_len:?}: epoch {epoch}");
     }
 }
 

@@ -34,6 +34,13 @@ pub fn seal(key: &Secret32, nonce: &[u8; 12], aad: &[u8], plaintext: &[u8]) -> V
         .expect("plaintexts are bounded far below the 256 GiB of the cipher")
 }
 
+/// Seals what stands in `buffer` from `from` on with ChaCha20-Poly1305, in its place, and appends the tag.
+pub fn seal_in_place(key: &Secret32, nonce: &[u8; 12], aad: &[u8], buffer: &mut Vec<u8>, from: usize) {
+    let sealed = seal(key, nonce, aad, &buffer[from..]);
+    buffer.truncate(from);
+    buffer.extend_from_slice(&sealed);
+}
+
 /// Opens what [`seal`] made.
 ///
 /// # Errors

@@ -52,6 +52,11 @@ impl DhSecret {
         Self { secret, public }
     }
 
+    /// The key pair that was stored as its two halves: the public one is believed, not computed.
+    pub(crate) fn from_parts(secret: &Secret32, public: DhPublic) -> Self {
+        Self { secret: StaticSecret::from(*secret.expose()), public }
+    }
+
     /// The bytes of the key, to be stored encrypted.
     pub fn to_secret(&self) -> Secret32 {
         Secret32::from_bytes(self.secret.to_bytes())

@@ -90,6 +90,14 @@ impl KemPublic {
         &self.0
     }
 
+    /// Whether the key passes the modulus check: what [`KemPublic::encapsulate`] would find.
+    ///
+    /// # Errors
+    /// [`BadKemKey`].
+    pub fn check(&self) -> Result<(), BadKemKey> {
+        EncapsulationKey::<MlKem768>::new_from_slice(&self.0).map(|_| ()).map_err(|_| BadKemKey)
+    }
+
     /// Makes a fresh shared secret and its ciphertext.
     ///
     /// # Errors

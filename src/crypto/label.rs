@@ -56,10 +56,10 @@ labels! {
     DIRECT_CHAIN = "direct chain";
     /// The key of one message.
     DIRECT_MESSAGE = "direct message";
+    /// The key of an epoch of the post-quantum ratchet.
+    DIRECT_PQ = "direct pq";
     /// The associated data of one direct message.
     DIRECT_AAD = "direct aad";
-    /// The associated data of a header.
-    DIRECT_HEADER = "direct header";
     /// The commitment to a payload that is sealed once for many devices.
     DIRECT_PAYLOAD = "direct payload";
     /// The gate key of readers, from a log's generation secret.

@@ -1,7 +1,8 @@
 //! The handshake (spec/dm, rules DM-10 to DM-17): X3DH with an ML-KEM-768 secret, after PQXDH, in one suite.
 //!
 //! ```text
-//! handshake   u8 version | u64 signed prekey | u8 0, or u8 1 and u64 one-time pair | DhPublic 32 | KemCiphertext 1088
+//! handshake   u8 version | u16 chunk length | u64 signed prekey | u8 0, or u8 1 and u64 one-time pair | DhPublic 32
+//!             | KemCiphertext 1088
 //! secret      DH(IK_i, SPK_r) | DH(EK_i, IK_r) | DH(EK_i, SPK_r) [ | DH(EK_i, OPK_r) ] | SS
 //! ```
 //!
@@ -19,6 +20,7 @@ use crate::crypto::label::{DIRECT_HANDSHAKE, DIRECT_TRANSCRIPT, hash};
 use crate::crypto::{CryptoRng, Secret32, kdf};
 use crate::limits::DM_HANDSHAKE_LEN_MAX;
 
+use super::chunk::ChunkLen;
 use super::keys::{PqKey, RootKey};
 use super::prekeys::{LastResort, OneTimeItem, PairRow, PrekeyId, SignedPrekey, SignedRow};
 use super::{DmError, Party, SessionId, VERSION, decode, encode};
@@ -26,6 +28,8 @@ use super::{DmError, Party, SessionId, VERSION, decode, encode};
 /// What a first message says besides its ratchet message.
 #[derive(Clone, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct Handshake {
+    /// Of both sides' chunks in the post-quantum ratchet.
+    pub(super) chunk_len: ChunkLen,
     pub(super) signed: PrekeyId,
     pub(super) one_time: Option<PrekeyId>,
     pub(super) ephemeral: DhPublic,
@@ -33,7 +37,7 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// The bytes, 1 130 or 1 138.
+    /// The bytes, 1 132 or 1 140.
     pub fn encode(&self) -> Vec<u8> {
         encode(self)
     }
@@ -43,7 +47,8 @@ impl Handshake {
     /// # Errors
     /// [`DmError::Malformed`], [`DmError::UnsupportedVersion`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DmError> {
-        decode(bytes, DM_HANDSHAKE_LEN_MAX)
+        let handshake: Self = decode(bytes, DM_HANDSHAKE_LEN_MAX)?;
+        if handshake.chunk_len.is_bounded() { Ok(handshake) } else { Err(DmError::Malformed) }
     }
 }
 
@@ -59,6 +64,7 @@ pub(super) struct HandshakeKeys {
 
 /// The prekeys that an initiator verified and uses.
 pub(super) struct Chosen<'p> {
+    pub(super) chunk_len: ChunkLen,
     pub(super) signed: &'p SignedPrekey,
     pub(super) second: Second<'p>,
 }
@@ -86,7 +92,7 @@ pub(super) fn initiate(
     chosen: &Chosen<'_>,
     rng: &mut dyn CryptoRng,
 ) -> Result<(Handshake, SessionId, HandshakeKeys), DmError> {
-    let Chosen { signed, second } = chosen;
+    let Chosen { chunk_len, signed, second } = chosen;
     let ephemeral = DhSecret::random(rng);
     let agree = |secret: &DhSecret, public: &DhPublic| secret.agree(public).map_err(|_| DmError::WeakKey);
     let mut input = SecretInput::new();
@@ -106,7 +112,8 @@ pub(super) fn initiate(
         Second::Pair(pair) => Some(pair.id()),
         Second::LastResort(_) => None,
     };
-    let handshake = Handshake { signed: signed.id(), one_time, ephemeral: ephemeral.public(), ciphertext };
+    let (chunk_len, signed_id) = (*chunk_len, signed.id());
+    let handshake = Handshake { chunk_len, signed: signed_id, one_time, ephemeral: ephemeral.public(), ciphertext };
     let session = session_id(sides, &signed.to_transcript(), &prekeys, &handshake);
     Ok((handshake, session, input.derive(&session)))
 }
@@ -159,6 +166,7 @@ fn session_id(sides: &Sides, signed: &[u8], prekeys: &Prekeys, handshake: &Hands
         DIRECT_TRANSCRIPT,
         &[
             &[VERSION],
+            &(handshake.chunk_len.as_usize() as u16).to_be_bytes(),
             initiator.account.as_bytes(),
             initiator.device.as_bytes(),
             responder.account.as_bytes(),

@@ -10,15 +10,24 @@ use zeroize::Zeroizing;
 
 use crate::crypto::dh::{DhPublic, DhSecret};
 use crate::crypto::kem::{self, KemSecret};
-use crate::crypto::label::{DIRECT_CHAIN, DIRECT_MESSAGE, DIRECT_ROOT};
+use crate::crypto::label::{DIRECT_CHAIN, DIRECT_MESSAGE, DIRECT_PQ, DIRECT_ROOT};
 use crate::crypto::{Secret32, kdf, secret_key};
 
 use super::DmError;
+use super::pq::PqEpoch;
 
 /// Declares a secret of 32 bytes that a row can hold.
 macro_rules! stored_key {
     ($(#[$doc:meta])* $name:ident) => {
         secret_key! { $(#[$doc])* pub(super) $name }
+
+        #[allow(dead_code, reason = "not every key is taken twice")]
+        impl $name {
+            /// The same key, where a candidate needs it and the state keeps it until the candidate is committed.
+            pub(super) fn duplicate(&self) -> Self {
+                Self::from_secret(self.as_secret().duplicate())
+            }
+        }
 
         impl Size for $name {
             fn tls_serialized_len(&self) -> usize {
@@ -71,8 +80,8 @@ stored_key! {
     PqKey
 }
 stored_key! {
-    /// The secret half of our ratchet key, or of the signed prekey that stands in for the first.
-    RatchetSecret
+    /// Shows to who offered a KEM key that both sides derived the same pq key.
+    PqConfirmation
 }
 
 stored_key! {
@@ -82,6 +91,13 @@ stored_key! {
 
 /// The seed of a KEM prekey, 64 bytes.
 pub(super) struct KemSeed(Zeroizing<[u8; kem::SEED_LEN]>);
+
+impl std::fmt::Debug for KemSeed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(_) = self;
+        f.write_str("KemSeed(…)")
+    }
+}
 
 impl KemSeed {
     /// Keeps a key's seed.
@@ -121,7 +137,7 @@ impl RootKey {
     ///
     /// # Errors
     /// [`DmError::WeakKey`]: `theirs` is not canonical or has low order.
-    pub(super) fn step(self, ours: &DhSecret, theirs: &DhPublic) -> Result<[Secret32; 3], DmError> {
+    pub(super) fn step(&self, ours: &DhSecret, theirs: &DhPublic) -> Result<[Secret32; 3], DmError> {
         let shared = ours.agree(theirs).map_err(|_| DmError::WeakKey)?;
         Ok(kdf::derive_many(self.as_secret().expose(), shared.expose(), DIRECT_ROOT, &[]))
     }
@@ -129,44 +145,91 @@ impl RootKey {
 
 impl SendChainKey {
     /// The chain key behind this one, and the seed of this message (rule DM-23).
-    pub(super) fn step(self) -> (Self, MessageSeed) {
-        let [chain, seed] = kdf::derive_many(&[0; 32], self.as_secret().expose(), DIRECT_CHAIN, &[]);
+    pub(super) fn step(&self) -> (Self, MessageSeed) {
+        let [chain, seed] = kdf::expand_many(self.as_secret(), DIRECT_CHAIN, &[]);
         (Self::from_secret(chain), MessageSeed::from_secret(seed))
     }
 }
 
 impl RecvChainKey {
     /// The chain key behind this one, and the seed of this message (rule DM-23).
-    pub(super) fn step(self) -> (Self, MessageSeed) {
-        let (chain, seed) = SendChainKey(self.0).step();
-        (Self(chain.0), seed)
+    pub(super) fn step(&self) -> (Self, MessageSeed) {
+        let [chain, seed] = kdf::expand_many(self.as_secret(), DIRECT_CHAIN, &[]);
+        (Self::from_secret(chain), MessageSeed::from_secret(seed))
     }
 }
 
 impl MessageSeed {
     /// The key of the one message that carries `random` (rule DM-24).
-    pub(super) fn into_message_key(self, pq: &PqKey, pq_epoch: u16, random: &[u8; 16]) -> Secret32 {
-        let fields: [&[u8]; 2] = [random, &pq_epoch.to_be_bytes()];
-        let [key] = kdf::derive_many(pq.as_secret().expose(), self.as_secret().expose(), DIRECT_MESSAGE, &fields);
-        key
+    pub(super) fn into_message_key(self, pq: &PqKey, epoch: PqEpoch, random: &[u8; 16]) -> Secret32 {
+        let epoch = epoch.as_u32().to_be_bytes();
+        kdf::extract(pq.as_secret().expose(), DIRECT_MESSAGE, &[self.as_secret().expose(), random, &epoch])
     }
 }
 
-macro_rules! dh_secret {
-    ($name:ident) => {
-        impl $name {
-            /// Keeps a key pair's secret half.
-            pub(super) fn of(secret: &DhSecret) -> Self {
-                Self::from_secret(secret.to_secret())
-            }
-
-            /// The key pair.
-            pub(super) fn to_dh(&self) -> DhSecret {
-                DhSecret::from_secret(self.as_secret())
-            }
-        }
-    };
+impl PqKey {
+    /// The key of the epoch behind this one, from the shared secret of a KEM, and what confirms it (rule DM-68).
+    pub(super) fn next(&self, shared: &Secret32, fields: &[&[u8]]) -> (Self, PqConfirmation) {
+        let [key, confirmation] = kdf::derive_many(self.as_secret().expose(), shared.expose(), DIRECT_PQ, fields);
+        (Self::from_secret(key), PqConfirmation::from_secret(confirmation))
+    }
 }
 
-dh_secret!(RatchetSecret);
-dh_secret!(PrekeySecret);
+impl PqConfirmation {
+    /// Whether these bytes are it, in constant time.
+    pub(super) fn is(&self, bytes: &[u8]) -> bool {
+        Secret32::from_slice(bytes).is_some_and(|other| *self.as_secret() == other)
+    }
+}
+
+/// Our ratchet key, or the signed prekey that stands in for the first. The public half is kept beside the secret one,
+/// because computing it costs more than all the rest of sealing a message.
+#[derive(Debug)]
+pub(super) struct RatchetSecret(DhSecret);
+
+impl RatchetSecret {
+    /// Keeps a key pair.
+    pub(super) fn new(pair: DhSecret) -> Self {
+        Self(pair)
+    }
+
+    /// The key pair.
+    pub(super) fn as_dh(&self) -> &DhSecret {
+        &self.0
+    }
+}
+
+impl Size for RatchetSecret {
+    fn tls_serialized_len(&self) -> usize {
+        64
+    }
+}
+
+impl Serialize for RatchetSecret {
+    fn tls_serialize<W: Write>(&self, writer: &mut W) -> Result<usize, Error> {
+        writer.write_all(self.0.to_secret().expose())?;
+        writer.write_all(self.0.public().as_bytes())?;
+        Ok(64)
+    }
+}
+
+impl DeserializeBytes for RatchetSecret {
+    fn tls_deserialize_bytes(bytes: &[u8]) -> Result<(Self, &[u8]), Error> {
+        let (secret, rest) = bytes.split_first_chunk::<32>().ok_or(Error::EndOfStream)?;
+        let (public, rest) = rest.split_first_chunk::<32>().ok_or(Error::EndOfStream)?;
+        let secret = Secret32::from_bytes(*secret);
+        Ok((Self(DhSecret::from_parts(&secret, DhPublic::from_bytes(*public))), rest))
+    }
+}
+
+impl PrekeySecret {
+    /// Keeps a key pair's secret half.
+    pub(super) fn of(secret: &DhSecret) -> Self {
+        Self::from_secret(secret.to_secret())
+    }
+
+    /// The key pair.
+    pub(super) fn to_dh(&self) -> DhSecret {
+        DhSecret::from_secret(self.as_secret())
+    }
+}

@@ -1,28 +1,43 @@
-//! Direct messages between two devices: prekeys, the handshake, the double ratchet, and the rows that keep them
-//! (spec/dm).
+//! Direct messages between two devices: prekeys, the handshake, the double ratchet with its post-quantum companion, and
+//! the rows that keep them (spec/dm).
 //!
 //! ```text
 //! replenish ──▶ directory ──▶ BundleBody, OneTimeItem ──▶ initiate ──▶ FirstMessage ──▶ accept
 //!                                                        then: seal ⇄ open
 //! ```
 //!
+//! | file | noun |
+//! |---|---|
+//! | `prekeys` | what a device publishes, and what it keeps of it |
+//! | `handshake` | four keys and a session id from one message |
+//! | `ratchet`, `skipped` | chains and headers; the seeds of messages that were passed over |
+//! | `pq`, `chunk` | the post-quantum ratchet, and the pieces in which its keys travel |
+//! | `session`, `sessions` | one session; all that there are with a device, as rows |
+//!
 //! Invariants: everything is keyed by the peer's [`DeviceId`]; a call that fails leaves every row as it was; nothing
 //! changes before the payload has opened.
 //!
-//! Leaves out, for the time being: the sparse post-quantum ratchet (there is pq epoch 0 only), heartbeats, and the
-//! fan-out of one payload to many devices.
+//! Leaves out, for the time being: heartbeats.
 
+mod chunk;
 mod handshake;
 mod keys;
+mod pq;
 mod prekeys;
 mod ratchet;
 mod session;
+mod sessions;
 mod skipped;
 
+pub use chunk::ChunkLen;
 pub use handshake::Handshake;
+pub use pq::PqEpoch;
 pub use prekeys::{BundleBody, OneTimeItem, PrekeyFault, PrekeyId, Publication, replenish};
-pub use ratchet::{MESSAGE_OVERHEAD_LEN, RatchetMessage};
-pub use session::{FirstMessage, SessionInfo, Start, accept, has_session, initiate, open, seal, session_info, sweep};
+pub use ratchet::{MESSAGE_OVERHEAD_LEN_MIN, RatchetMessage, message_overhead_len};
+pub use session::{Session, SessionInfo, Start};
+pub use sessions::{
+    FirstMessage, accept, has_session, initiate, initiate_with, open, seal, session, session_info, sweep,
+};
 
 use std::fmt;
 
@@ -60,11 +75,14 @@ pub enum DmError {
     },
     /// The peer's header names counters or a ratchet key that no honest sender reaches.
     CounterOutOfRange,
-    /// The peer's header names a pq epoch that we do not have.
+    /// The peer's header names a pq epoch whose key we do not have, or have given up.
     UnknownPqEpoch {
         /// The epoch.
-        epoch: u16,
+        epoch: PqEpoch,
     },
+    /// What the peer sends for the next pq epoch contradicts itself or our key: its state was rolled back or cloned, or it
+    /// is broken. Initiate anew.
+    PqMismatch,
     /// The peer answers a message that our state never sent: the state was rolled back or cloned. Initiate anew.
     StateForked,
     /// A public key of the peer has low order, is not canonical or fails the modulus check.
@@ -104,7 +122,8 @@ impl fmt::Display for DmError {
             Self::Expired => f.write_str("the key of the message was kept too long"),
             Self::JumpTooLarge { jump } => write!(f, "the peer passed over {jump} messages"),
             Self::CounterOutOfRange => f.write_str("the peer's header is out of range"),
-            Self::UnknownPqEpoch { epoch } => write!(f, "the pq epoch {epoch} is unknown"),
+            Self::UnknownPqEpoch { epoch } => write!(f, "the pq epoch {} is unknown", epoch.as_u32()),
+            Self::PqMismatch => f.write_str("the peer's post-quantum chunks contradict each other or our key"),
             Self::StateForked => f.write_str("the peer answers a message that this state never sent"),
             Self::WeakKey => f.write_str("a public key of the peer is weak or malformed"),
             Self::Malformed => f.write_str("the bytes are malformed"),

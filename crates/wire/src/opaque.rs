@@ -20,6 +20,11 @@ impl VLBytes {
         &self.0
     }
 
+    /// The bytes, to be added to.
+    pub fn as_mut_vec(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
     /// The bytes, owned.
     pub fn into_vec(self) -> Vec<u8> {
         self.0

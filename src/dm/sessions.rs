@@ -1,0 +1,291 @@
+//! The sessions with each peer device, as rows (spec/dm, rules DM-41 to DM-46).
+//!
+//! ```text
+//! key    DeviceId 32 | SessionId 32        value   u8 version | session
+//! ```
+//!
+//! A peer device may have several sessions, because first contacts cross: all of them receive, the one of the highest
+//! rank sends. Opening a new message raises a session to the top, so that the two sides meet on one.
+//!
+//! Invariants: every call either does all of its writes or none; a session's bytes change only after a payload opened.
+
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
+
+use crate::crypto::{CryptoRng, SecretBytes};
+use crate::identity::{Device, DeviceId, LocalIdentity};
+use crate::limits::{DM_HANDSHAKE_LEN_MAX, DM_MESSAGE_LEN_MAX, DM_SESSIONS_PER_DEVICE_MAX};
+use crate::store::{Direction, StoreError, Table, Tx};
+use crate::time::UnixMs;
+
+use super::chunk::ChunkLen;
+use super::handshake::{self, Chosen, Handshake, HandshakeKeys, Second, Sides};
+use super::prekeys::{BundleBody, OneTimeItem, PairRow, SignedRow, note_ephemeral};
+use super::ratchet::{Ratchet, RatchetMessage};
+use super::session::{Came, Session, SessionInfo, Start};
+use super::skipped;
+use super::{DmError, Party, SessionId, all_or_nothing, decode, decode_row, encode};
+
+/// What begins a session: `u8 version | opaque handshake<V> | opaque message<V>`.
+///
+/// The fields are plain vectors, because the byte vector of `tls_codec` panics on truncated input in debug builds.
+#[derive(Clone, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub struct FirstMessage {
+    /// An encoded [`Handshake`].
+    pub handshake: Vec<u8>,
+    /// A ratchet message.
+    pub message: Vec<u8>,
+}
+
+impl FirstMessage {
+    /// The bytes that travel.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Decodes a first message, its handshake and the split of its ratchet message included. It proves nothing yet.
+    ///
+    /// # Errors
+    /// [`DmError::Malformed`], [`DmError::UnsupportedVersion`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DmError> {
+        let first: Self = decode(bytes, DM_HANDSHAKE_LEN_MAX + DM_MESSAGE_LEN_MAX)?;
+        Handshake::decode(&first.handshake)?;
+        RatchetMessage::decode(&first.message)?;
+        Ok(first)
+    }
+
+    /// With what kind of prekey the session begins.
+    ///
+    /// # Errors
+    /// As [`FirstMessage::decode`].
+    pub fn start(&self) -> Result<Start, DmError> {
+        Handshake::decode(&self.handshake).map(|handshake| Start::of(&handshake))
+    }
+}
+
+/// Begins a session with `peer` from its bundle, and seals its first message (rules DM-02 to DM-14).
+///
+/// # Errors
+/// [`DmError::BadPrekey`] and [`DmError::WeakKey`] for a bundle that must not be used, [`DmError::OwnDevice`],
+/// [`DmError::TooLong`], [`DmError::Store`].
+#[expect(clippy::too_many_arguments, reason = "each is another noun of the handshake, and all are needed at once")]
+pub fn initiate(
+    tx: &mut Tx<'_>,
+    us: &LocalIdentity,
+    peer: &Device,
+    body: &BundleBody,
+    item: Option<&OneTimeItem>,
+    ad: &[u8],
+    plaintext: &[u8],
+    now: UnixMs,
+    rng: &mut dyn CryptoRng,
+) -> Result<FirstMessage, DmError> {
+    initiate_with(tx, us, peer, body, item, ChunkLen::DEFAULT, ad, plaintext, now, rng)
+}
+
+/// As [`initiate`], in a session whose post-quantum chunks have another length than [`ChunkLen::DEFAULT`].
+///
+/// # Errors
+/// As [`initiate`].
+#[expect(clippy::too_many_arguments, reason = "each is another noun of the handshake, and all are needed at once")]
+pub fn initiate_with(
+    tx: &mut Tx<'_>,
+    us: &LocalIdentity,
+    peer: &Device,
+    body: &BundleBody,
+    item: Option<&OneTimeItem>,
+    chunk_len: ChunkLen,
+    ad: &[u8],
+    plaintext: &[u8],
+    now: UnixMs,
+    rng: &mut dyn CryptoRng,
+) -> Result<FirstMessage, DmError> {
+    let sides = Sides { initiator: Party::of(us.device()), responder: Party::of(peer) };
+    refuse_own(us, peer)?;
+    let (signed, last_resort) = body.verify(peer, now)?;
+    let second = match item {
+        Some(item) => {
+            item.verify(peer, now)?;
+            Second::Pair(item)
+        }
+        None => Second::LastResort(last_resort),
+    };
+    let chosen = Chosen { chunk_len, signed, second };
+    let (handshake, id, keys) = handshake::initiate(&sides, us.dh(), peer.dh(), &chosen, rng)?;
+    let ratchet = Ratchet::initiator(id, keys, signed.key, chunk_len);
+    let mut session = begin(id, peer, &handshake, ratchet, now);
+    all_or_nothing(tx, |tx| {
+        let message = session.seal(ad, plaintext, rng)?;
+        session.add(tx)?;
+        Ok(FirstMessage { handshake: handshake.encode(), message })
+    })
+}
+
+/// Takes up a session that `peer` began, and opens its first message. The one-time pair is consumed and the ephemeral
+/// key remembered, in the same step (rules DM-15 to DM-17). `_rng` is for later versions.
+///
+/// # Errors
+/// [`DmError::Authentication`] if the message is not from `peer` for us with this `ad`; [`DmError::Replay`];
+/// [`DmError::BadPrekey`]; [`DmError::WeakKey`]; [`DmError::OwnDevice`]; [`DmError::Malformed`];
+/// [`DmError::UnsupportedVersion`]; [`DmError::Store`].
+pub fn accept(
+    tx: &mut Tx<'_>,
+    us: &LocalIdentity,
+    peer: &Device,
+    first: &FirstMessage,
+    ad: &[u8],
+    now: UnixMs,
+    _rng: &mut dyn CryptoRng,
+) -> Result<SecretBytes, DmError> {
+    let sides = Sides { initiator: Party::of(peer), responder: Party::of(us.device()) };
+    refuse_own(us, peer)?;
+    let handshake = Handshake::decode(&first.handshake)?;
+    let message = RatchetMessage::decode(&first.message)?;
+    all_or_nothing(tx, |tx| {
+        note_ephemeral(tx, handshake.signed, &handshake.ephemeral)?;
+        let signed = SignedRow::load(tx, handshake.signed, now)?;
+        let pair = handshake.one_time.map(|id| PairRow::take(tx, id, now)).transpose()?;
+        let (id, keys) = handshake::respond(&sides, us.dh(), peer.dh(), &signed, pair.as_ref(), &handshake)?;
+        let ratchet = respond(id, keys, &signed, handshake.chunk_len);
+        let mut session = begin(id, peer, &handshake, ratchet, now);
+        let located = session.locate(&message).ok_or(DmError::Authentication)?;
+        let (plaintext, _) = session.open_located(tx, ad, &message, &located, now)?;
+        session.add(tx)?;
+        Ok(plaintext)
+    })
+}
+
+fn respond(id: SessionId, keys: HandshakeKeys, signed: &SignedRow, chunk_len: ChunkLen) -> Ratchet {
+    let (signed_key, _) = signed.to_dh();
+    Ratchet::responder(id, keys, signed_key, chunk_len)
+}
+
+fn begin(id: SessionId, peer: &Device, handshake: &Handshake, ratchet: Ratchet, now: UnixMs) -> Session {
+    Session { id, peer: peer.id(), start: Start::of(handshake), created: now, rank: 0, ratchet }
+}
+
+/// Seals one message to `peer` (rule DM-41).
+///
+/// # Errors
+/// [`DmError::NoSession`], [`DmError::TooLong`], [`DmError::ChainExhausted`], [`DmError::Store`].
+pub fn seal(
+    tx: &mut Tx<'_>,
+    peer: DeviceId,
+    ad: &[u8],
+    plaintext: &[u8],
+    rng: &mut dyn CryptoRng,
+) -> Result<Vec<u8>, DmError> {
+    let mut session = session(tx, peer)?.ok_or(DmError::NoSession)?;
+    let message = session.seal(ad, plaintext, rng)?;
+    session.save(tx);
+    Ok(message)
+}
+
+/// Opens one message of `peer` (rules DM-31, DM-42). `_rng` is for later versions.
+///
+/// # Errors
+/// [`DmError::NoSession`]; [`DmError::Authentication`] for what no session opens; else as [`Session::open`].
+pub fn open(
+    tx: &mut Tx<'_>,
+    peer: DeviceId,
+    ad: &[u8],
+    message: &[u8],
+    now: UnixMs,
+    _rng: &mut dyn CryptoRng,
+) -> Result<SecretBytes, DmError> {
+    let message = RatchetMessage::decode(message)?;
+    let sessions = sessions(tx, peer)?;
+    let rank_max = sessions.first().map(|session| session.rank).ok_or(DmError::NoSession)?;
+    let found = sessions.into_iter().find_map(|session| {
+        let located = session.locate(&message)?;
+        Some((session, located))
+    });
+    let (mut session, located) = found.ok_or(DmError::Authentication)?;
+    let (plaintext, came) = session.open_located(tx, ad, &message, &located, now)?;
+    if came == Came::InTurn && session.rank < rank_max {
+        session.rank = rank_max + 1;
+    }
+    session.save(tx);
+    Ok(plaintext)
+}
+
+/// Whether there is a session with `peer`.
+///
+/// # Errors
+/// [`DmError::Store`].
+pub fn has_session(tx: &Tx<'_>, peer: DeviceId) -> Result<bool, DmError> {
+    Ok(!tx.scan_prefix(Table::Sessions, peer.as_bytes(), Direction::Ascending, 1)?.is_empty())
+}
+
+/// The session that seals to `peer`, if there is one: for who keeps it in memory, and [saves](Session::save) it.
+///
+/// # Errors
+/// [`DmError::Store`].
+pub fn session(tx: &Tx<'_>, peer: DeviceId) -> Result<Option<Session>, DmError> {
+    Ok(sessions(tx, peer)?.into_iter().next())
+}
+
+/// What there is to know of the session that seals to `peer`, if there is one.
+///
+/// # Errors
+/// [`DmError::Store`].
+pub fn session_info(tx: &Tx<'_>, peer: DeviceId) -> Result<Option<SessionInfo>, DmError> {
+    Ok(session(tx, peer)?.map(|session| session.info()))
+}
+
+/// Deletes the seeds of skipped messages that are past their age, in all sessions: once a day is enough (rule DM-35).
+///
+/// # Errors
+/// [`DmError::Store`].
+pub fn sweep(tx: &mut Tx<'_>, now: UnixMs) -> Result<(), DmError> {
+    let mut from = Vec::new();
+    let end = [0xff; 65];
+    while let Some((key, row)) = tx.scan(Table::Sessions, &from, &end, Direction::Ascending, 1)?.pop() {
+        let mut session = decode_session(&key, &row)?;
+        skipped::delete_old(tx, session.place(), &mut session.ratchet, now)?;
+        session.save(tx);
+        from = [key, vec![0]].concat();
+    }
+    Ok(())
+}
+
+impl Session {
+    /// Writes the session where it stands among those with its peer.
+    pub fn save(&self, tx: &mut Tx<'_>) {
+        tx.put(Table::Sessions, &row_key(self.peer, self.id), encode(self));
+    }
+
+    /// Writes a new session above all others with its peer; the lowest goes if they are too many (rule DM-44).
+    fn add(mut self, tx: &mut Tx<'_>) -> Result<(), DmError> {
+        let others = sessions(tx, self.peer)?;
+        self.rank = others.first().map_or(0, |top| top.rank + 1);
+        for old in others.iter().skip(DM_SESSIONS_PER_DEVICE_MAX - 1) {
+            skipped::delete_all(tx, old.place())?;
+            tx.delete(Table::Sessions, &row_key(old.peer, old.id));
+        }
+        self.save(tx);
+        Ok(())
+    }
+}
+
+fn refuse_own(us: &LocalIdentity, peer: &Device) -> Result<(), DmError> {
+    if us.device().id() == peer.id() { Err(DmError::OwnDevice) } else { Ok(()) }
+}
+
+fn row_key(peer: DeviceId, session: SessionId) -> Vec<u8> {
+    [peer.as_bytes().as_slice(), session.as_bytes()].concat()
+}
+
+/// A row, if it stands where it belongs.
+fn decode_session(key: &[u8], row: &[u8]) -> Result<Session, DmError> {
+    let session: Session = decode_row(row)?;
+    if row_key(session.peer, session.id) == key { Ok(session) } else { Err(StoreError::Corrupt.into()) }
+}
+
+/// All sessions with `peer`, the highest rank first.
+fn sessions(tx: &Tx<'_>, peer: DeviceId) -> Result<Vec<Session>, DmError> {
+    let rows = tx.scan_prefix(Table::Sessions, peer.as_bytes(), Direction::Ascending, DM_SESSIONS_PER_DEVICE_MAX)?;
+    let mut sessions =
+        rows.iter().map(|(key, row)| decode_session(key, row)).collect::<Result<Vec<Session>, DmError>>()?;
+    sessions.sort_by_key(|session| std::cmp::Reverse(session.rank));
+    Ok(sessions)
+}
