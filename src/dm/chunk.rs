@@ -197,8 +197,10 @@ fn combine<'c>(weights: &[u8], chunks: impl Iterator<Item = &'c [u8]>, len: usiz
     let mut sum = vec![0u64; words];
     for bit in (0..8).rev() {
         sum.iter_mut().for_each(|word| *word = gf::double_each(*word));
-        for (_, chunk) in weights.iter().zip(data.chunks_exact(words)).filter(|(weight, _)| *weight >> bit & 1 == 1) {
-            sum.iter_mut().zip(chunk).for_each(|(sum, word)| *sum ^= word);
+        for (weight, chunk) in weights.iter().zip(data.chunks_exact(words)) {
+            if (weight >> bit) & 1 == 1 {
+                sum.iter_mut().zip(chunk).for_each(|(sum, word)| *sum ^= word);
+            }
         }
     }
     let mut bytes: Vec<u8> = sum.into_iter().flat_map(u64::to_le_bytes).collect();
@@ -214,8 +216,8 @@ mod gf {
     /// Multiplies the 8 elements of a word by x.
     pub(super) const fn double_each(word: u64) -> u64 {
         const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-        let carries = word >> 7 & LOW_BITS;
-        ((word & !(LOW_BITS << 7)) << 1) ^ carries * 0x1d
+        let carries = (word >> 7) & LOW_BITS;
+        ((word & !(LOW_BITS << 7)) << 1) ^ (carries * 0x1d)
     }
 
     /// EXP[n] = x^n, LOG its inverse.
@@ -294,7 +296,7 @@ mod tests {
         while b > 0 {
             product ^= a * (b & 1);
             let carry = a >> 7;
-            a = a << 1 ^ carry * 0x1d;
+            a = (a << 1) ^ (carry * 0x1d);
             b >>= 1;
         }
         product
