@@ -37,10 +37,10 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// The hash of the fields, 32 bytes (rule RELAY-20).
-    pub fn hash(&self) -> [u8; 32] {
+    /// The head behind this entry, given the head before it.
+    pub fn extend(&self, before: &Head) -> Head {
         let turn = self.turn.map(|gate| [*gate.read.as_bytes(), *gate.append.as_bytes()].concat()).unwrap_or_default();
-        hash(
+        let leaf = hash(
             label::ENTRY_LEAF,
             &[
                 &self.seq.to_be_bytes(),
@@ -50,11 +50,7 @@ impl Leaf {
                 &turn,
                 self.payload.as_bytes(),
             ],
-        )
-    }
-
-    /// The head behind this entry, given the head before it.
-    pub fn extend(&self, before: &Head) -> Head {
-        Head::from_bytes(hash(label::ENTRY_HEAD, &[before.as_bytes(), &self.hash()]))
+        );
+        Head::from_bytes(hash(label::ENTRY_HEAD, &[before.as_bytes(), &leaf]))
     }
 }

@@ -70,7 +70,12 @@ impl Side {
     }
 
     fn counted(&self) -> u32 {
-        self.ratchet.skipped_count()
+        self.ratchet
+            .old
+            .iter()
+            .map(|chain| chain.skipped)
+            .chain(self.ratchet.receiving.iter().map(|chain| chain.skipped))
+            .sum()
     }
 
     /// A message whose header says what no honest sender says.
