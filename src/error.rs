@@ -7,6 +7,7 @@ use undertone_wire::frame::DecodeError;
 use crate::content::ContentError;
 use crate::dm::DmError;
 use crate::group::{GroupError, PolicyError};
+use crate::identity::linking::LinkingError;
 use crate::identity::{IdentityError, InvitationError};
 use crate::store::StoreError;
 
@@ -40,6 +41,12 @@ pub enum Error {
     RemovingOurselves,
     /// The invitation is our own.
     OwnInvitation,
+    /// There is no connection to the relay, and this cannot wait for one.
+    Offline,
+    /// Another device is being linked.
+    LinkingUnderWay,
+    /// No device is being linked, or nothing is to be confirmed.
+    NoLinking,
     /// The content is larger than a message may be: send it as an attachment.
     TooLarge {
         /// Its length, bytes.
@@ -53,6 +60,8 @@ pub enum Error {
     Identity(IdentityError),
     /// A text is no invitation.
     Invitation(InvitationError),
+    /// A device cannot be linked.
+    Linking(LinkingError),
     /// The name or the roles of a group are not right.
     Policy(PolicyError),
     /// Keys that the relay handed out do not verify.
@@ -92,6 +101,9 @@ impl Error {
             Self::Store(_) | Self::Poisoned => ErrorKind::Storage,
             Self::Direct(DmError::Store(_)) | Self::Group(GroupError::Store { .. }) => ErrorKind::Storage,
             Self::Identity(IdentityError::Store(_)) => ErrorKind::Storage,
+            Self::Linking(LinkingError::Commitment | LinkingError::Malformed | LinkingError::Identity(_)) => {
+                ErrorKind::Peer
+            }
             Self::Direct(DmError::UnsupportedVersion { .. }) => ErrorKind::Incompatible,
             Self::BadKeys | Self::Direct(_) | Self::BadFrame { .. } | Self::UnaskedReply => ErrorKind::Peer,
             _ => ErrorKind::Misuse,
@@ -119,10 +131,14 @@ impl Error {
             Self::OwnInvitation => 211,
             Self::TooLarge { .. } => 212,
             Self::Content(_) => 213,
+            Self::Offline => 214,
+            Self::LinkingUnderWay => 215,
+            Self::NoLinking => 216,
             Self::Identity(_) => 301,
             Self::Invitation(_) => 302,
             Self::Policy(_) => 303,
             Self::BadKeys => 304,
+            Self::Linking(_) => 305,
             Self::Direct(_) => 401,
             Self::Group(_) => 402,
             Self::BadFrame { .. } => 501,
@@ -162,10 +178,14 @@ impl fmt::Display for Error {
             Self::LastOwner => f.write_str("the only owner cannot leave the group"),
             Self::RemovingOurselves => f.write_str("one leaves a group, and does not remove oneself"),
             Self::OwnInvitation => f.write_str("the invitation is our own"),
+            Self::Offline => f.write_str("there is no connection to the relay"),
+            Self::LinkingUnderWay => f.write_str("another device is being linked"),
+            Self::NoLinking => f.write_str("no device is being linked, or nothing is to be confirmed"),
             Self::TooLarge { len, len_max } => write!(f, "{len} bytes are more than the {len_max} of a message"),
             Self::Content(error) => error.fmt(f),
             Self::Identity(error) => error.fmt(f),
             Self::Invitation(error) => error.fmt(f),
+            Self::Linking(error) => error.fmt(f),
             Self::Policy(error) => error.fmt(f),
             Self::BadKeys => f.write_str("the keys that the relay handed out do not verify"),
             Self::Direct(error) => error.fmt(f),
@@ -193,6 +213,7 @@ from! {
     ContentError => Content,
     IdentityError => Identity,
     InvitationError => Invitation,
+    LinkingError => Linking,
     PolicyError => Policy,
     DmError => Direct,
     GroupError => Group,

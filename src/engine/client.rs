@@ -16,7 +16,7 @@ use crate::content::{Content, MessageId, TypingState};
 use crate::conversation::{Conversation, ConversationId, LocalId, Message};
 use crate::crypto::CryptoRng;
 use crate::error::Error;
-use crate::identity::{AccountId, DeviceId, Invitation, LocalIdentity, RelayUrl, SafetyNumber};
+use crate::identity::{AccountId, DeviceId, Grant, Invitation, LocalIdentity, NewDevice, RelayUrl, SafetyNumber};
 use crate::store::{Batch, Direction, Overlay, StoreError, StoreView, Table, Tx};
 use crate::time::UnixMs;
 
@@ -98,6 +98,29 @@ impl<S: StoreView> Client<S> {
         }
         let us = LocalIdentity::create(&mut tx, name, now, rng)?;
         ClientRow::new(relay_url, rng)?.save(&mut tx);
+        let batch = tx.into_batch();
+        let mut client = Self::with_identity(store, us, overlay);
+        client.step(now, rng, |step| step.stock_shelves(), Some(batch))?;
+        Ok(client)
+    }
+
+    /// Begins on a new device of an account, in an empty store, with what a device that holds the account key has granted to
+    /// `keys`.
+    ///
+    /// # Errors
+    /// `Misuse` if the store has an account already, or for a grant that does not fit; `Storage`.
+    pub(super) fn join(
+        store: S,
+        keys: NewDevice,
+        grant: Grant,
+        now: UnixMs,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self, Error> {
+        let overlay = Overlay::default();
+        let mut tx = Tx::new(&store, &overlay);
+        let relay = grant.relay().clone();
+        let us = LocalIdentity::take_up(&mut tx, keys, grant, now)?;
+        ClientRow::new(relay.as_str(), rng)?.save(&mut tx);
         let batch = tx.into_batch();
         let mut client = Self::with_identity(store, us, overlay);
         client.step(now, rng, |step| step.stock_shelves(), Some(batch))?;
@@ -399,7 +422,17 @@ impl<S: StoreView> Client<S> {
         self.read(|query| query.log_of(conversation))
     }
 
-    fn read<R>(&self, read: impl FnOnce(&mut Query<'_, '_>) -> Result<R, Error>) -> Result<R, Error> {
+    /// The connection.
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Who we are.
+    pub(super) fn us(&self) -> &LocalIdentity {
+        &self.us
+    }
+
+    pub(super) fn read<R>(&self, read: impl FnOnce(&mut Query<'_, '_>) -> Result<R, Error>) -> Result<R, Error> {
         self.refuse_if_poisoned()?;
         query::reading(&self.store, &self.overlay, read).inspect_err(|error| self.poison_by(error))
     }
@@ -413,7 +446,7 @@ impl<S: StoreView> Client<S> {
     }
 
     /// Runs one step: its writes become a batch, its outputs are held until the batch is durable.
-    fn step<R>(
+    pub(super) fn step<R>(
         &mut self,
         now: UnixMs,
         rng: &mut dyn CryptoRng,
@@ -434,6 +467,8 @@ impl<S: StoreView> Client<S> {
             Ok(value) => value,
             Err(error) => {
                 self.us.undo_to(&us);
+                // What touches no row holds whether or not the rest does: a linking that has expired stays ended.
+                self.ready.extend(at_once);
                 self.poison_by(&error);
                 return Err(error);
             }

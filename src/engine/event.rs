@@ -10,6 +10,7 @@ use undertone_wire::id::{LogId, Seq};
 use crate::content::{MessageId, TypingState};
 use crate::conversation::{ConversationId, LocalId, Message};
 use crate::envelope::SenderSeq;
+use crate::identity::linking::{LinkingCode, LinkingError, Offer};
 use crate::identity::{AccountId, DeviceId};
 
 /// Names an event: rising, without holes in one life of a store.
@@ -125,6 +126,20 @@ pub enum Event {
         /// What showed.
         suspicion: Suspicion,
     },
+    /// An account has a device more. If it is ours, it was linked here or on another device; what is new is sent to it.
+    DeviceLinked {
+        /// Whose.
+        account: AccountId,
+        /// The device.
+        device: DeviceId,
+    },
+    /// An account has a device less. If it is this one, it was removed: it hears and sends nothing any more.
+    DeviceRemoved {
+        /// Whose.
+        account: AccountId,
+        /// The device.
+        device: DeviceId,
+    },
     /// Something that the app asked for cannot be done.
     Failed {
         /// The conversation.
@@ -148,6 +163,13 @@ pub enum Signal {
     Offline,
     /// The relay at this address is not the one that it was. Nothing is sent to it.
     RelayChanged,
+    /// This device has no account yet, and shows this to be scanned by one that has (`Joining`).
+    LinkOffer(Box<Offer>),
+    /// A new device is being linked, and both show these digits: is it the same number there? Answer with
+    /// `Client::confirm_link` or `Client::cancel_link`, on the new device with `Joining::confirm` or `Joining::cancel`.
+    LinkCode(LinkingCode),
+    /// A linking has come to nothing, and nothing of it is left.
+    LinkEnded(LinkingError),
     /// Somebody is typing, or has stopped. Holds for six seconds.
     Typing {
         /// The conversation.
@@ -290,4 +312,8 @@ pub(super) enum EventRow {
     Suspicion { conversation: ConversationId, place: Seq, suspicion: Suspicion },
     #[tls_codec(discriminant = 12)]
     Failed { conversation: ConversationId, account: Option<AccountId>, failure: Failure },
+    #[tls_codec(discriminant = 13)]
+    DeviceLinked { account: AccountId, device: DeviceId },
+    #[tls_codec(discriminant = 14)]
+    DeviceRemoved { account: AccountId, device: DeviceId },
 }

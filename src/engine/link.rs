@@ -14,11 +14,12 @@ use undertone_wire::frame::{
     Create, Hello, Lane, LaneToken, OpenInbox, Place, ProofResult, ProofVerdict, RelayFrame, Reply, Request, SlotKind,
 };
 use undertone_wire::gate::{Proof, Right, proof_input};
-use undertone_wire::id::{ConnectionNonce, Generation, LogId, RequestId, Seq, ServerId};
+use undertone_wire::id::{ConnectionNonce, EntryId, Generation, LogId, RequestId, Seq, ServerId};
 use undertone_wire::limits::PROOFS_MAX;
 use undertone_wire::refusal::{Action, Refusal};
 
 use super::event::{Signal, Suspicion};
+use super::linking::{Connection, OldLinking};
 use super::rows::{self, ClientRow, Creation, Intent, Kind, LogRow, OutboxRow, Phase};
 use super::step::Step;
 use crate::content::TypingState;
@@ -52,6 +53,8 @@ pub(super) struct Link {
     pub(super) typing: BTreeMap<ConversationId, (UnixMs, TypingState)>,
     pub(super) session_start: Option<UnixMs>,
     pub(super) passing_count: u64,
+    /// A device of ours that is being linked. Not of the connection: it outlives a lost one.
+    pub(super) linking: Option<OldLinking>,
 }
 
 /// A connection that has said Hello.
@@ -102,6 +105,10 @@ pub(super) enum Pending {
     },
     Intent(u64),
     Stock(SlotKind),
+    /// A message of a linking.
+    Letter(EntryId),
+    /// Our own device list, out of the directory.
+    OwnList,
 }
 
 impl Link {
@@ -123,7 +130,13 @@ impl Link {
         let intents = self.retries.iter().filter(|(ordinal, _)| !self.busy.contains(ordinal)).map(|(_, r)| r.at);
         let logs =
             self.logs.values().flat_map(|link| [link.retry_at, link.receipt_at, link.commit_at].into_iter().flatten());
-        if self.is_online() { intents.chain(logs).min() } else { None }
+        let linking = self.linking.as_ref().map(|linking| linking.expires().after(Duration::from_millis(1)));
+        if self.is_online() { intents.chain(logs).chain(linking).min() } else { linking }
+    }
+
+    /// What requests are signed for, if the relay has said Hello.
+    pub(super) fn connection(&self) -> Option<Connection> {
+        self.session.map(|session| (session.nonce, session.server))
     }
 
     /// Whether a proof for a generation of a log is under way.
@@ -221,6 +234,11 @@ impl Step<'_> {
                 None => Err(Error::UnaskedReply),
             },
             RelayFrame::Entries { log, entries } if log == self.us.inbox() => self.inbox_entries(entries),
+            RelayFrame::Entries { log, entries }
+                if self.link.linking.as_ref().is_some_and(|linking| linking.reads(&log)) =>
+            {
+                self.linking_entries(entries)
+            }
             RelayFrame::Entries { log, entries } => self.log_entries(log, entries),
             RelayFrame::Ephemeral { log, generation, payload } => self.passing(log, generation, payload.as_slice()),
             // The proof of the new generation is on its way: it is made when the entry that turned is handled.
@@ -264,6 +282,8 @@ impl Step<'_> {
         for (log, row) in &ready {
             self.subscribe(*log, row.seq.next());
         }
+        self.resume_linking();
+        self.ask_own_list();
         self.ask_stock()
     }
 
@@ -365,7 +385,17 @@ impl Step<'_> {
                 self.intent_reply(ordinal, reply)
             }
             (Pending::Stock(kind), Reply::Published { items_left, .. }) => self.stock(kind, items_left),
-            (Pending::Subscribe(_) | Pending::Unwatched | Pending::Stock(_), _) => Ok(()),
+            (Pending::OwnList, Reply::Taken(taken)) => self.own_list_taken(Some(taken.body.as_slice())),
+            (Pending::OwnList, Reply::Refused(Refusal::Unknown)) => self.own_list_taken(None),
+            (Pending::Letter(entry), Reply::Refused(refusal)) => {
+                self.letter_reply(&entry, Some(&refusal));
+                Ok(())
+            }
+            (Pending::Letter(entry), _) => {
+                self.letter_reply(&entry, None);
+                Ok(())
+            }
+            (Pending::Subscribe(_) | Pending::Unwatched | Pending::Stock(_) | Pending::OwnList, _) => Ok(()),
             (Pending::Prove(claims), Reply::Refused(refusal)) => {
                 let logs: BTreeSet<LogId> = claims.into_iter().map(|(log, ..)| log).collect();
                 logs.into_iter().for_each(|log| self.lose_log(log, &refusal));
@@ -533,7 +563,12 @@ impl Step<'_> {
             Intent::Lookup { account, purpose, stage, take } => {
                 Some(self.lookup_request(&account, &purpose, &stage, take)?)
             }
-            Intent::Deposit { inbox, token, entry, payload } => {
+            // The new device has given up long ago.
+            Intent::Grant { expires, .. } if expires < self.now => {
+                self.end_intent(ordinal);
+                return Ok(());
+            }
+            Intent::Deposit { inbox, token, entry, payload } | Intent::Grant { inbox, token, entry, payload, .. } => {
                 Some(Request::Deposit(undertone_wire::frame::Deposit { log: inbox, token, id: entry, payload }))
             }
         };
@@ -578,6 +613,7 @@ impl Step<'_> {
 
     /// What is due by the clock.
     pub(super) fn timer(&mut self) -> Result<(), Error> {
+        self.expire_linking();
         let now = self.now;
         let due = |at: Option<UnixMs>| at.is_some_and(|at| at <= now);
         let logs: Vec<LogId> = self.link.logs.keys().copied().collect();

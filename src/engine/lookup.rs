@@ -173,7 +173,12 @@ impl Step<'_> {
                 self.end_intent(ordinal);
                 self.shelved(kind, version, body)
             }
-            (Intent::Deposit { .. }, Reply::Appended { .. }) => {
+            // A new device that takes no grant any more has given up.
+            (Intent::Grant { .. }, Reply::Refused(Refusal::NotProven | Refusal::Unknown)) => {
+                self.end_intent(ordinal);
+                Ok(())
+            }
+            (Intent::Deposit { .. } | Intent::Grant { .. }, Reply::Appended { .. }) => {
                 self.end_intent(ordinal);
                 Ok(())
             }

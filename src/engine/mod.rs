@@ -19,15 +19,19 @@
 //! | `receive` | entries of logs and of the inbox |
 //! | `outbox` | what is to be appended: sealing, retrying, placing |
 //! | `lookup` | learning the keys of an account, first contact, welcomes |
+//! | `linking`, `joining`, `postbox` | linking a device: the one that has the account key, the new one, and what lies between |
 //! | `shelf` | our own slots in the directory |
 //! | `query` | what an app reads |
 //! | `rows`, `event` | what is stored and told |
 
 mod client;
 mod event;
+mod joining;
 mod link;
+mod linking;
 mod lookup;
 mod outbox;
+mod postbox;
 mod query;
 mod receive;
 mod rows;
@@ -36,3 +40,4 @@ mod step;
 
 pub use client::{Client, Input, Output, StepId};
 pub use event::{Event, EventId, Failure, Reason, Recovery, Signal, Suspicion};
+pub use joining::Joining;

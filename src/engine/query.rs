@@ -49,6 +49,11 @@ impl<'q, 's> Query<'q, 's> {
         Self { tx }
     }
 
+    /// The rows that are read.
+    pub(super) fn rows(&self) -> &Tx<'s> {
+        self.tx
+    }
+
     /// Resolves a stored event; none if what it refers to is gone.
     pub(super) fn event(&mut self, us: &LocalIdentity, row: &EventRow) -> Result<Option<Event>, Error> {
         Ok(Some(match row.clone() {
@@ -82,6 +87,8 @@ impl<'q, 's> Query<'q, 's> {
             EventRow::Suspicion { conversation, place, suspicion } => {
                 Event::Suspicion { conversation, place, suspicion }
             }
+            EventRow::DeviceLinked { account, device } => Event::DeviceLinked { account, device },
+            EventRow::DeviceRemoved { account, device } => Event::DeviceRemoved { account, device },
             EventRow::Failed { conversation, account, failure } => Event::Failed { conversation, account, failure },
         }))
     }

@@ -457,6 +457,9 @@ pub(super) enum Intent {
     /// Putting an entry into an inbox.
     #[tls_codec(discriminant = 4)]
     Deposit { inbox: LogId, token: InboxToken, entry: EntryId, payload: VLBytes },
+    /// Handing a new device what makes it one of ours, as long as it waits.
+    #[tls_codec(discriminant = 5)]
+    Grant { inbox: LogId, token: InboxToken, entry: EntryId, payload: VLBytes, expires: UnixMs },
 }
 
 /// Why an account is looked up.

@@ -41,13 +41,21 @@ impl ClientRow {
 impl Step<'_> {
     /// Queues everything that others need to reach us.
     pub(super) fn stock_shelves(&mut self) -> Result<(), Error> {
-        let list = self.us.device_list();
-        let (version, body) = (list.list_version().as_u64(), list.encode());
-        self.publish(SlotKind::DeviceList, version, body, Vec::new())?;
+        self.publish_list()?;
         let address = self.address()?;
         self.publish(SlotKind::InboxAddress, 1, address, Vec::new())?;
         self.replenish(SlotKind::PrekeyBundle, ITEMS_STOCK)?;
         self.replenish(SlotKind::KeyPackages, ITEMS_STOCK)
+    }
+
+    /// Queues the publication of our account's list, if we can sign it.
+    pub(super) fn publish_list(&mut self) -> Result<(), Error> {
+        if !self.us.signs_lists() {
+            return Ok(());
+        }
+        let list = self.us.device_list();
+        let (version, body) = (list.list_version().as_u64(), list.encode());
+        self.publish(SlotKind::DeviceList, version, body, Vec::new())
     }
 
     /// Where our inbox is, signed.

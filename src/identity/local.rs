@@ -251,6 +251,11 @@ impl LocalIdentity {
         self.device_list().expires().before(LIST_RENEWAL).after(LIST_RENEWAL_STAGGER.saturating_mul(rank))
     }
 
+    /// Whether this device can certify others, and sign the lists of its account.
+    pub fn signs_lists(&self) -> bool {
+        self.listing_key().is_ok()
+    }
+
     /// The account key, if this device may sign lists.
     fn listing_key(&self) -> Result<&SigningKey, IdentityError> {
         let is_listed = self.own.device(&self.device.id()).is_some();

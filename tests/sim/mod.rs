@@ -17,8 +17,9 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use undertone::conversation::{ConversationId, Message};
-use undertone::engine::{Client, Event, EventId, Input, Output, Signal, StepId};
-use undertone::identity::AccountId;
+use undertone::engine::{Client, Event, EventId, Input, Joining, Output, Signal, StepId};
+use undertone::identity::linking::LINKING_MESSAGE_LEN_MAX;
+use undertone::identity::{AccountId, Role};
 use undertone::store::{Batch, MemoryStore, Store, Table};
 use undertone::time::UnixMs;
 use undertone_wire::frame::{ClientFrame, Request};
@@ -240,6 +241,8 @@ impl World {
     fn assert_durable(&self, node: usize, bytes: &[u8]) {
         let payloads: Vec<Vec<u8>> = match ClientFrame::decode(bytes).unwrap().body {
             Request::Append(append) => append.entries.iter().map(|entry| entry.payload.as_slice().to_vec()).collect(),
+            // Up to the grant nothing of a linking is stored, and nothing of it is used twice (spec ID-78).
+            Request::Deposit(deposit) if is_before_grant(deposit.payload.as_slice()) => return,
             Request::Deposit(deposit) => vec![deposit.payload.as_slice().to_vec()],
             _ => return,
         };
@@ -292,6 +295,19 @@ impl World {
         panic!("it never comes to rest");
     }
 
+    /// Links a device without an account, through the relay, to the account of `node`; both people say yes at once.
+    pub fn link(&mut self, node: usize, role: Role) -> usize {
+        let mut joiner = Joiner::connected(self);
+        let offer = joiner.joining.offer().expect("connected").clone();
+        self.call(node, |client, now, rng| client.link_device(&offer, role, now, rng)).unwrap();
+        joiner.run(self);
+        assert_eq!(joiner.joining.code(), self.nodes[node].client.linking_code());
+        joiner.call(self, |joining, now, rng| joining.confirm(now, rng)).unwrap();
+        self.call(node, |client, now, rng| client.confirm_link(now, rng)).unwrap();
+        joiner.run(self);
+        joiner.into_node(self).unwrap()
+    }
+
     /// Makes the direct conversation of two people, `one` inviting `other`.
     pub fn befriend(&mut self, one: usize, other: usize) -> ConversationId {
         let invitation = self.nodes[other].client.invitation().unwrap();
@@ -335,5 +351,85 @@ impl World {
             _ => None,
         };
         self.nodes[node].told_once().into_iter().filter_map(text).collect()
+    }
+}
+
+/// Whether a deposit is a message of a linking before the grant.
+fn is_before_grant(payload: &[u8]) -> bool {
+    let len_min = LINKING_MESSAGE_LEN_MAX - 32;
+    (len_min..=LINKING_MESSAGE_LEN_MAX).contains(&payload.len()) && payload[0] == 1 && payload[1] != 5
+}
+
+/// A device without an account, on a connection of its own.
+pub struct Joiner {
+    pub joining: Joining<MemoryStore>,
+    pub store: MemoryStore,
+    pub signals: Vec<Signal>,
+    pub timer: Option<UnixMs>,
+    connection: usize,
+}
+
+impl Joiner {
+    /// One that shows its offer.
+    pub fn connected(world: &mut World) -> Self {
+        let store = MemoryStore::new();
+        let joining = Joining::new(store.clone(), "ws://relay.example", &mut world.rng).unwrap();
+        let connection = 1_000 + world.nodes.len();
+        let mut joiner = Self { joining, store, signals: Vec::new(), timer: None, connection };
+        joiner.connect(world);
+        joiner
+    }
+
+    pub fn connect(&mut self, world: &mut World) {
+        world.relay.connect(self.connection);
+        self.input(world, Input::Connected).unwrap();
+        self.run(world);
+    }
+
+    pub fn disconnect(&mut self, world: &mut World) {
+        world.relay.disconnect(self.connection);
+        self.input(world, Input::Disconnected).unwrap();
+    }
+
+    pub fn input(&mut self, world: &mut World, input: Input<'_>) -> Result<(), undertone::Error> {
+        self.call(world, |joining, now, rng| joining.handle(input, now, rng))
+    }
+
+    pub fn call<R>(
+        &mut self,
+        world: &mut World,
+        call: impl FnOnce(&mut Joining<MemoryStore>, UnixMs, &mut StdRng) -> R,
+    ) -> R {
+        let result = call(&mut self.joining, world.now, &mut world.rng);
+        while let Some(output) = self.joining.poll() {
+            match output {
+                Output::Transmit(bytes) => world.relay.take_frame(self.connection, &bytes),
+                Output::Signal(signal) => self.signals.push(signal),
+                Output::Timer(at) => self.timer = Some(at),
+                other => panic!("a device without an account has nothing to store or to tell: {other:?}"),
+            }
+        }
+        result
+    }
+
+    /// Lets everything happen that happens by itself, here and in the world.
+    pub fn run(&mut self, world: &mut World) {
+        loop {
+            world.run();
+            let Some(frame) = world.relay.pop(self.connection) else { return };
+            self.input(world, Input::Frame(&frame)).unwrap();
+        }
+    }
+
+    /// The client that it has become, in the world and online.
+    pub fn into_node(self, world: &mut World) -> Result<usize, undertone::Error> {
+        let client = self.joining.into_client()?;
+        world.relay.disconnect(self.connection);
+        world.nodes.push(Node::new(client, self.store));
+        let node = world.nodes.len() - 1;
+        world.drain(node);
+        world.connect(node);
+        world.run();
+        Ok(node)
     }
 }

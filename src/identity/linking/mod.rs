@@ -91,6 +91,8 @@ pub enum LinkingError {
     Commitment,
     /// The other device sent what no honest one sends.
     Malformed,
+    /// The relay does not take the messages.
+    Refused,
     /// A certificate, request or list of the other device is not right.
     Identity(IdentityError),
     /// The other device ended it.
@@ -129,6 +131,7 @@ impl fmt::Display for LinkingError {
             Self::AnotherRelay => f.write_str("the new device uses another relay than this account"),
             Self::Commitment => f.write_str("somebody stands between the devices and tries to choose the digits"),
             Self::Malformed => f.write_str("the other device sent something malformed"),
+            Self::Refused => f.write_str("the relay does not take the messages"),
             Self::Identity(error) => error.fmt(f),
             Self::Aborted(Abort::Declined) => f.write_str("it was declined on the other device"),
             Self::Aborted(Abort::Failed) => f.write_str("the other device gave up: something did not fit"),

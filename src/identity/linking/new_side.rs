@@ -53,6 +53,7 @@ pub struct NewComparing {
 pub struct NewConfirmed {
     keys: NewDevice,
     later: LaterKeys,
+    old: Mailbox,
     expires: UnixMs,
 }
 
@@ -159,8 +160,8 @@ impl NewComparing {
     pub fn confirm(self, now: UnixMs) -> Result<(NewConfirmed, Vec<u8>), LinkingError> {
         expire(self.expires, now)?;
         let message = seal(&self.later.confirmation, MessageStep::Confirmation, &[], &[]);
-        let Self { keys, later, expires, .. } = self;
-        Ok((NewConfirmed { keys, later, expires }, message))
+        let Self { keys, later, old, expires, .. } = self;
+        Ok((NewConfirmed { keys, later, old, expires }, message))
     }
 
     /// Ends it, with a message for the old device.
@@ -170,6 +171,11 @@ impl NewComparing {
 }
 
 impl NewConfirmed {
+    /// Where the old device reads.
+    pub fn old_mailbox(&self) -> &Mailbox {
+        &self.old
+    }
+
     /// Takes message 5: keys and grant, for [`LocalIdentity::take_up`](crate::identity::LocalIdentity::take_up), which
     /// verifies it.
     ///

@@ -1,0 +1,388 @@
+//! Devices of our own account: linking one, removing one, and the list of them as the directory has it.
+//!
+//! ```text
+//! link_device(offer) ─▶ Opened ─▶ Comparing (code shown) ─confirm─▶ Agreed ─▶ certified: list, event, grant
+//!                          └──────────┴──── a no, an abort, ten minutes ──┴─▶ nothing
+//! ```
+//!
+//! Up to the moment at which the account key signs, a linking is in memory only: a process that ends in between has
+//! changed nothing. From then on the list, the grant on its way and the event are one batch (rule ID-77).
+
+use undertone_wire::frame::{Entry, Request, SlotKind};
+use undertone_wire::id::{ConnectionNonce, EntryId, ServerId, SlotId, TakeId};
+use undertone_wire::refusal::Refusal;
+
+use super::client::Client;
+use super::event::{EventRow, Signal};
+use super::link::Pending;
+use super::postbox::Postbox;
+use super::rows::{self, ClientRow, Intent};
+use super::step::Step;
+use crate::crypto::{CryptoRng, random_array};
+use crate::error::Error;
+use crate::identity::linking::{
+    Abort, LINKING_TIME_MAX, LinkingCode, LinkingError, Mailbox, Offer, OldAgreed, OldComparing, OldOpened, OldReady,
+    Round,
+};
+use crate::identity::{
+    AccountId, Adoption, DEVICES_MAX, Device, DeviceId, DeviceList, IdentityError, RelayUrl, Renewal, Role, peers,
+};
+use crate::store::{StoreView, Table};
+use crate::time::UnixMs;
+
+/// A linking under way, on the device that holds the account key.
+pub(super) struct OldLinking {
+    post: Postbox,
+    new: Mailbox,
+    role: Role,
+    expires: UnixMs,
+    state: OldState,
+}
+
+enum OldState {
+    Opened(Box<OldOpened>),
+    Comparing(Box<OldComparing>),
+    Agreed(Box<OldAgreed>),
+}
+
+impl OldLinking {
+    /// Whether an inbox is that of this linking.
+    pub(super) fn reads(&self, log: &undertone_wire::id::LogId) -> bool {
+        self.post.inbox() == *log
+    }
+
+    /// The last moment at which it may end well.
+    pub(super) fn expires(&self) -> UnixMs {
+        self.expires
+    }
+}
+
+impl<S: StoreView> Client<S> {
+    /// Begins to link a new device, whose offer was scanned. [`Signal::LinkCode`] follows when it has answered. A person
+    /// then has to say on both devices that they show the same digits. `role` says whether the new device gets the account
+    /// key. Nothing is stored before that.
+    ///
+    /// # Errors
+    /// `Misuse` on a device without the account key, while another linking is under way, without a connection, or for an
+    /// offer that has expired or was made at another relay; `Storage`.
+    pub fn link_device(
+        &mut self,
+        offer: &Offer,
+        role: Role,
+        now: UnixMs,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), Error> {
+        self.step(now, rng, |step| step.link_device(offer, role), None)
+    }
+
+    /// The digits to compare, while a linking waits for it.
+    pub fn linking_code(&self) -> Option<LinkingCode> {
+        self.link().linking_code()
+    }
+
+    /// A person has said that the new device shows the same digits. The device is linked as soon as the one there has said
+    /// so too: [`Event::DeviceLinked`](super::Event::DeviceLinked).
+    ///
+    /// # Errors
+    /// `Misuse` if no code waits to be compared; `Storage`.
+    pub fn confirm_link(&mut self, now: UnixMs, rng: &mut dyn CryptoRng) -> Result<(), Error> {
+        self.step(now, rng, |step| step.confirm_link(), None)
+    }
+
+    /// Ends a linking: the digits differ, or the person has changed their mind. The new device is told.
+    ///
+    /// # Errors
+    /// `Misuse` if there is none; `Storage`.
+    pub fn cancel_link(&mut self, now: UnixMs, rng: &mut dyn CryptoRng) -> Result<(), Error> {
+        self.step(now, rng, |step| step.cancel_link(), None)
+    }
+
+    /// Removes a device of ours: the next list leaves it out, and what is sent from now on is not for it.
+    ///
+    /// # Errors
+    /// `Misuse` on a device without the account key, for an unknown device, for this one, and for one that holds the account
+    /// key; `Storage`.
+    pub fn remove_device(&mut self, device: &DeviceId, now: UnixMs, rng: &mut dyn CryptoRng) -> Result<(), Error> {
+        self.step(now, rng, |step| step.remove_device(device), None)
+    }
+
+    /// The devices of an account, in the order of the newest list that we have seen: our own, or one whose keys we have
+    /// looked up.
+    ///
+    /// # Errors
+    /// `Misuse` for an account of which we have seen no list; `Storage`.
+    pub fn devices(&self, account: &AccountId) -> Result<Vec<Device>, Error> {
+        if *account == self.account() {
+            return Ok(self.us().own_devices().devices().to_vec());
+        }
+        let pinned = self.read(|query| Ok(peers::load(query.rows(), *account)?))?;
+        Ok(pinned.ok_or(Error::UnknownAccount)?.devices().to_vec())
+    }
+}
+
+impl Step<'_> {
+    fn link_device(&mut self, offer: &Offer, role: Role) -> Result<(), Error> {
+        self.expire_linking();
+        if self.link.linking.is_some() {
+            return Err(Error::LinkingUnderWay);
+        }
+        if !self.us.signs_lists() {
+            return Err(IdentityError::NoAccountKey.into());
+        }
+        if self.us.device_list().devices().len() >= DEVICES_MAX {
+            return Err(IdentityError::TooManyDevices.into());
+        }
+        let Some((_, server)) = self.link.connection() else { return Err(Error::Offline) };
+        let mut post = Postbox::new(self.rng);
+        let (state, opening) = OldOpened::open(offer, post.mailbox(), &server, self.now, self.rng)?;
+        post.post(*offer.mailbox(), opening, self.rng);
+        let (new, expires) = (*offer.mailbox(), self.now.after(LINKING_TIME_MAX));
+        let state = OldState::Opened(Box::new(state));
+        self.link.linking = Some(OldLinking { post, new, role, expires, state });
+        self.resume_linking();
+        Ok(())
+    }
+
+    /// Opens the inbox of the linking on this connection, and sends what the relay may not have.
+    pub(super) fn resume_linking(&mut self) {
+        let Some((nonce, server)) = self.link.connection() else { return };
+        let Some(linking) = &self.link.linking else { return };
+        let opening = linking.post.open(&nonce, &server);
+        let letters: Vec<(EntryId, Request)> = linking.post.letters().collect();
+        opening.into_iter().for_each(|request| self.request(Pending::Unwatched, request));
+        letters.into_iter().for_each(|(entry, request)| self.request(Pending::Letter(entry), request));
+    }
+
+    /// The relay has a letter, or does not take it.
+    pub(super) fn letter_reply(&mut self, entry: &EntryId, refusal: Option<&Refusal>) {
+        let Some(mut linking) = self.link.linking.take() else { return };
+        match refusal {
+            None => linking.post.delivered(entry),
+            Some(_) => return self.end_linking(&linking.post, LinkingError::Refused),
+        }
+        self.link.linking = Some(linking);
+    }
+
+    /// Takes what came into the inbox of the linking.
+    pub(super) fn linking_entries(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
+        let Some(mut linking) = self.link.linking.take() else { return Ok(()) };
+        let now = self.now;
+        for message in linking.post.read(entries) {
+            let heard = match linking.state {
+                OldState::Opened(opened) => opened.hear(&message, now).map(|round| match round {
+                    Round::Ignored(same) => (OldState::Opened(Box::new(same)), None),
+                    Round::Next((next, reveal)) => (OldState::Comparing(Box::new(next)), Some(reveal)),
+                }),
+                OldState::Comparing(comparing) => {
+                    comparing.hear(&message, now).map(|next| (OldState::Comparing(Box::new(next)), None))
+                }
+                OldState::Agreed(agreed) => match agreed.hear(&message, now) {
+                    Ok(Round::Ignored(same)) => Ok((OldState::Agreed(Box::new(same)), None)),
+                    Ok(Round::Next(ready)) => return self.grant(&linking.post, linking.new, linking.role, ready),
+                    Err(error) => Err(error),
+                },
+            };
+            let (state, reveal) = match heard {
+                Ok(heard) => heard,
+                Err(error) => {
+                    self.end_linking(&linking.post, error);
+                    return Ok(());
+                }
+            };
+            linking.state = state;
+            if let Some(reveal) = reveal {
+                linking.post.post(linking.new, reveal, self.rng);
+                if let Some((entry, request)) = linking.post.last_letter() {
+                    self.request(Pending::Letter(entry), request);
+                }
+                if let OldState::Comparing(comparing) = &linking.state {
+                    self.signal(Signal::LinkCode(comparing.code()));
+                }
+            }
+        }
+        self.link.linking = Some(linking);
+        Ok(())
+    }
+
+    fn confirm_link(&mut self) -> Result<(), Error> {
+        self.expire_linking();
+        let Some(linking) = self.link.linking.take() else { return Err(Error::NoLinking) };
+        let OldLinking { post, new, role, expires, state } = linking;
+        let state = match state {
+            OldState::Comparing(comparing) => match comparing.confirm(self.now) {
+                Ok(Round::Next(ready)) => return self.grant(&post, new, role, ready),
+                Ok(Round::Ignored(agreed)) => OldState::Agreed(Box::new(agreed)),
+                Err(error) => {
+                    self.end_linking(&post, error);
+                    return Ok(());
+                }
+            },
+            OldState::Opened(opened) => {
+                self.link.linking = Some(OldLinking { post, new, role, expires, state: OldState::Opened(opened) });
+                return Err(Error::NoLinking);
+            }
+            // Twice the same answer.
+            agreed @ OldState::Agreed(_) => agreed,
+        };
+        self.link.linking = Some(OldLinking { post, new, role, expires, state });
+        Ok(())
+    }
+
+    fn cancel_link(&mut self) -> Result<(), Error> {
+        let Some(OldLinking { mut post, new, state, .. }) = self.link.linking.take() else {
+            return Err(Error::NoLinking);
+        };
+        let message = match state {
+            // There is no key yet under which to say so.
+            OldState::Opened(_) => None,
+            OldState::Comparing(comparing) => Some(comparing.abort(Abort::Declined)),
+            OldState::Agreed(agreed) => Some(agreed.abort(Abort::Declined)),
+        };
+        if let Some(message) = message {
+            self.send_last(&mut post, new, message);
+        }
+        self.close_post(&post);
+        Ok(())
+    }
+
+    /// Both have said yes: the account key signs.
+    fn grant(&mut self, post: &Postbox, new: Mailbox, role: Role, ready: OldReady) -> Result<(), Error> {
+        let relay = RelayUrl::new(&ClientRow::load(&self.tx)?.relay_url())?;
+        let request = ready.request().clone();
+        let grant = match self.us.certify(&mut self.tx, &request, role, relay, self.now) {
+            Ok(grant) => grant,
+            Err(IdentityError::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                let entry = EntryId::from_bytes(random_array(self.rng));
+                self.request_deposit(new, entry, ready.abort(Abort::Failed));
+                self.end_linking(post, error.into());
+                return Ok(());
+            }
+        };
+        let (account, device) = (self.us.account(), grant.credential().device_certificate().id());
+        let entry = EntryId::from_bytes(random_array(self.rng));
+        let (inbox, token, payload) = (new.inbox, new.token, ready.grant(&grant).into());
+        self.intend(&Intent::Grant { inbox, token, entry, payload, expires: self.now.after(LINKING_TIME_MAX) })?;
+        self.own_list_signed()?;
+        self.event(EventRow::DeviceLinked { account, device })?;
+        self.close_post(post);
+        Ok(())
+    }
+
+    fn remove_device(&mut self, device: &DeviceId) -> Result<(), Error> {
+        self.us.remove_device(&mut self.tx, device, self.now)?;
+        self.own_list_signed()?;
+        self.event(EventRow::DeviceRemoved { account: self.us.account(), device: *device })
+    }
+
+    /// A linking that has taken too long ends.
+    pub(super) fn expire_linking(&mut self) {
+        if let Some(linking) = self.link.linking.take_if(|linking| linking.expires < self.now) {
+            self.end_linking(&linking.post, LinkingError::Expired);
+        }
+    }
+
+    /// The linking, taken out already, has come to nothing.
+    fn end_linking(&mut self, post: &Postbox, error: LinkingError) {
+        self.signal(Signal::LinkEnded(error));
+        self.close_post(post);
+    }
+
+    fn close_post(&mut self, post: &Postbox) {
+        let Some((nonce, server)) = self.link.connection() else { return };
+        post.close(&nonce, &server).into_iter().for_each(|request| self.request(Pending::Unwatched, request));
+    }
+
+    /// Sends what need not arrive.
+    fn send_last(&mut self, post: &mut Postbox, to: Mailbox, message: Vec<u8>) {
+        post.post(to, message, self.rng);
+        if self.link.is_online()
+            && let Some((_, request)) = post.last_letter()
+        {
+            self.request(Pending::Unwatched, request);
+        }
+    }
+
+    fn request_deposit(&mut self, to: Mailbox, entry: EntryId, message: Vec<u8>) {
+        let deposit =
+            undertone_wire::frame::Deposit { log: to.inbox, token: to.token, id: entry, payload: message.into() };
+        if self.link.is_online() {
+            self.request(Pending::Unwatched, Request::Deposit(deposit));
+        }
+    }
+
+    // The list of our own devices.
+
+    /// Our account's list has changed by our own hand: others are to find it.
+    fn own_list_signed(&mut self) -> Result<(), Error> {
+        self.publish_list()
+    }
+
+    /// Asks the directory for our account's own list: another device may have changed it, or removed this one.
+    pub(super) fn ask_own_list(&mut self) {
+        let slot = SlotId::of_owner(self.us.account_certificate().key());
+        let take = TakeId::from_bytes(random_array(self.rng));
+        self.request(Pending::OwnList, Request::Take { slot, kind: SlotKind::DeviceList, take });
+    }
+
+    /// What the directory has of it; none if nothing.
+    pub(super) fn own_list_taken(&mut self, body: Option<&[u8]>) -> Result<(), Error> {
+        let list = body.and_then(|body| DeviceList::decode(body).ok());
+        match list.map(|list| self.adopt_own_list(&list)) {
+            Some(Err(error)) if error.poisons() => return Err(error),
+            // The relay has lost ours, or has yet to get it.
+            Some(Err(Error::Identity(IdentityError::ListRolledBack { .. }))) | None
+                if !self.is_publishing_list()? =>
+            {
+                self.publish_list()?;
+            }
+            _ => {}
+        }
+        if self.us.renew_list(&mut self.tx, self.now) == Renewal::Signed {
+            self.own_list_signed()?;
+        }
+        Ok(())
+    }
+
+    /// Takes over a list of our own account that was signed on another device, and tells what is new in it.
+    ///
+    /// # Errors
+    /// As [`LocalIdentity::adopt_list`](crate::identity::LocalIdentity::adopt_list); nothing is changed then.
+    pub(super) fn adopt_own_list(&mut self, list: &DeviceList) -> Result<Adoption, Error> {
+        let ids = |devices: &[Device]| devices.iter().map(Device::id).collect::<Vec<_>>();
+        let before = ids(self.us.own_devices().devices());
+        let adoption = self.us.adopt_list(&mut self.tx, list, self.now)?;
+        let after = ids(self.us.own_devices().devices());
+        let account = self.us.account();
+        for device in after.iter().filter(|device| !before.contains(device)) {
+            self.event(EventRow::DeviceLinked { account, device: *device })?;
+        }
+        for device in before.iter().filter(|device| !after.contains(device)) {
+            self.event(EventRow::DeviceRemoved { account, device: *device })?;
+        }
+        Ok(adoption)
+    }
+
+    /// Whether our list is on its way to the directory.
+    fn is_publishing_list(&self) -> Result<bool, Error> {
+        for ordinal in &self.link.intents {
+            let intent = rows::load::<Intent>(&self.tx, Table::Intents, &ordinal.to_be_bytes())?;
+            if matches!(intent, Some(Intent::Publish { kind: SlotKind::DeviceList, .. })) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What a connection is: its nonce, and the relay's identity.
+pub(super) type Connection = (ConnectionNonce, ServerId);
+
+impl super::link::Link {
+    fn linking_code(&self) -> Option<LinkingCode> {
+        match &self.linking.as_ref()?.state {
+            OldState::Comparing(comparing) => Some(comparing.code()),
+            OldState::Opened(_) | OldState::Agreed(_) => None,
+        }
+    }
+}
