@@ -1,11 +1,13 @@
-//! HKDF-SHA256 (RFC 5869): the one key derivation of the library (rule ENC-04).
+//! HKDF-SHA256 (RFC 5869): the one key derivation of the library (rule ENC-04), and its two steps alone for the chains of
+//! the double ratchet (rules ENC-15, ENC-16).
 
 use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::Secret32;
-use super::label::{Label, transcript};
+use super::label::{Label, transcript, transcript_parts};
 
 /// Derives one key of 32 bytes: HKDF(salt = 32 zero bytes, ikm = `secret`, info = transcript(`label`, `fields`)).
 pub fn derive(secret: &Secret32, label: Label, fields: &[&[u8]]) -> Secret32 {
@@ -23,19 +25,40 @@ pub fn derive_many<const N: usize>(salt: &[u8; 32], ikm: &[u8], label: Label, fi
     std::array::from_fn(|index| Secret32::from_bytes(okm[index]))
 }
 
-/// HKDF-Expand alone (RFC 5869 §2.3), `N` keys of 32 bytes: for a secret that is itself such a key, uniformly random.
+/// Derives `N` keys of 32 bytes each with HKDF-Expand alone (RFC 5869 §2.3; rule ENC-15): `prk` is the PRK, the
+/// transcript of `label` and `fields` the info.
+///
+/// The caller vouches that `prk` is uniformly random, as what a KDF put out is, and a shared secret is not.
 pub fn expand_many<const N: usize>(prk: &Secret32, label: Label, fields: &[&[u8]]) -> [Secret32; N] {
-    const { assert!(N > 0 && N * 32 <= 255 * 32, "HKDF-SHA256 puts out at most 255 blocks") };
-    let mut okm = Zeroizing::new([[0u8; 32]; N]);
-    let hkdf = Hkdf::<Sha256>::from_prk(prk.expose()).expect("32 bytes are a key of HKDF-SHA256");
-    hkdf.expand(&transcript(label, fields), okm.as_flattened_mut()).expect("the length is at most 255 blocks");
-    std::array::from_fn(|index| Secret32::from_bytes(okm[index]))
+    const { assert!(N > 0 && N <= 255, "HKDF-SHA256 puts out at most 255 blocks") };
+    let keyed = keyed(prk.expose());
+    let mut block = Zeroizing::new([0u8; 32]);
+    std::array::from_fn(|index| {
+        let mut mac = keyed.clone();
+        if index > 0 {
+            mac.update(block.as_slice());
+        }
+        transcript_parts(label, fields, |part| mac.update(part));
+        mac.update(&[index as u8 + 1]);
+        *block = finish(mac);
+        Secret32::from_bytes(*block)
+    })
 }
 
-/// HKDF-Extract alone (RFC 5869 §2.2): one key of 32 bytes from a salt and transcript(`label`, `fields`).
+/// Derives one key of 32 bytes with HKDF-Extract alone (RFC 5869 §2.2; rule ENC-16): `salt` is the salt, the transcript
+/// of `label` and `fields`, one of which is secret, the input key material.
 pub fn extract(salt: &[u8; 32], label: Label, fields: &[&[u8]]) -> Secret32 {
-    let (prk, _) = Hkdf::<Sha256>::extract(Some(salt), &transcript(label, fields));
-    Secret32::from_bytes(prk.into())
+    let mut mac = keyed(salt);
+    transcript_parts(label, fields, |part| mac.update(part));
+    Secret32::from_bytes(finish(mac))
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of every length")
+}
+
+fn finish(mac: Hmac<Sha256>) -> [u8; 32] {
+    mac.finalize().into_bytes().into()
 }
 
 /// HKDF without the label, as RFC 5869 has it: what the vectors of others are checked against.

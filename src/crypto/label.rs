@@ -1,5 +1,6 @@
 //! The label table of the library (spec/00-conventions). The relay's own labels stand in `undertone_wire::label`.
 
+pub(crate) use undertone_wire::label::transcript_parts;
 pub use undertone_wire::label::{Label, hash, transcript};
 
 macro_rules! labels {

