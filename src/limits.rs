@@ -60,6 +60,10 @@ pub const DM_SKIPPED_PER_CHAIN_MAX: u32 = 1_000;
 /// Stored seeds of skipped messages in one session: about 160 kB of rows.
 pub const DM_SKIPPED_PER_SESSION_MAX: u32 = 2_000;
 
+/// Stored seeds of skipped messages in all sessions with one peer device: two full ones. An account of 16 devices can so
+/// make us keep 64 000, about 10 MB.
+pub const DM_SKIPPED_PER_DEVICE_MAX: u32 = 4_000;
+
 /// How long a skipped seed is kept, 30 days: as long as a relay keeps messages.
 pub const DM_SKIPPED_AGE_MAX: Duration = Duration::from_secs(30 * 86_400);
 
@@ -83,6 +87,9 @@ pub const DM_BUNDLE_LEN_MAX: usize = 4_096;
 
 /// Bytes of an encoded one-time item: 1 307 in this version.
 pub const DM_ITEM_LEN_MAX: usize = 2_048;
+
+/// First messages that are remembered against replay for one signed prekey; 64 knocks a day at the relay are far below.
+pub const DM_REPLAY_MEMORY_MAX: usize = 8_192;
 
 /// One-time pairs made at once: the items of one `publish`.
 pub const DM_ONE_TIME_COUNT_MAX: usize = undertone_wire::limits::PUBLISH_ITEMS_MAX;

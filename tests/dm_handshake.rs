@@ -169,6 +169,23 @@ fn a_session_has_the_chunks_that_its_initiator_chose() {
     }
 }
 
+// A-DM-14, spec DM-17, spec DM-44: a thousand first messages at once, all with the prekey of last resort.
+#[test]
+fn a_thousand_first_messages_leave_nine_sessions_and_a_thousand_hashes() {
+    let (alice, bob) = people();
+    let (body, _) = bob.publish(0);
+    let before = bob.store.rows(Table::Prekeys).len();
+    for _ in 0..1_000 {
+        let first = alice.initiate(&bob, &body, None, b"x").unwrap();
+        bob.accept(&alice, &first).unwrap();
+    }
+    assert_eq!(bob.store.rows(Table::Sessions).len(), 9);
+    assert_eq!(bob.store.rows(Table::SkippedKeys).len(), 0);
+    assert_eq!(bob.store.rows(Table::Prekeys).len(), before + 1_000);
+    let row_len = |rows: &[undertone::store::Row]| rows.iter().map(|(key, value)| key.len() + value.len()).max();
+    assert!(row_len(&bob.store.rows(Table::Sessions)).unwrap() < 4_096);
+}
+
 // A-DM-12, spec DM-13: without its KEM part a handshake is no handshake, and with another KEM part it opens nothing.
 #[test]
 fn the_post_quantum_part_cannot_be_stripped_or_replaced() {

@@ -284,6 +284,27 @@ fn sessions_with_one_device_are_bounded_and_the_lowest_goes() {
     round_trip(&alice, &bob);
 }
 
+// A-DM-20, spec DM-34
+#[test]
+fn a_flood_over_many_sessions_of_one_device_stays_under_their_common_bound() {
+    let (alice, bob) = (Person::new("Alice"), Person::new("Bob"));
+    let mut first_lost = Vec::new();
+    for _ in 0..6 {
+        begin(&alice, &bob);
+        let mut lost: Vec<Vec<u8>> = (0..1_000).map(|_| alice.seal(&bob, b"lost")).collect();
+        opens(&bob, &alice, &alice.seal(&bob, b"passes over them"), b"passes over them");
+        assert!(bob.store.rows(Table::SkippedKeys).len() <= 4_000);
+        first_lost.push(lost.swap_remove(0));
+    }
+    assert_eq!(bob.store.rows(Table::SkippedKeys).len(), 4_000);
+    for given_up in &first_lost[..2] {
+        refuses(&bob, &alice, given_up, DmError::Replay);
+    }
+    for kept in &first_lost[2..] {
+        opens(&bob, &alice, kept, b"lost");
+    }
+}
+
 // spec DM-41
 #[test]
 fn nothing_is_sealed_or_opened_without_a_session() {

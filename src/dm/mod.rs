@@ -29,6 +29,9 @@ mod session;
 mod sessions;
 mod skipped;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 pub use chunk::ChunkLen;
 pub use handshake::Handshake;
 pub use pq::PqEpoch;
@@ -102,6 +105,9 @@ pub enum DmError {
     TooLong,
     /// More one-time pairs were asked for than one publication takes.
     TooMany,
+    /// More first messages came for one signed prekey than are remembered against replay: it takes no more, its successor
+    /// does.
+    ReplayMemoryFull,
     /// The store failed; the client is poisoned.
     Store(StoreError),
 }
@@ -132,6 +138,7 @@ impl fmt::Display for DmError {
             Self::ChainExhausted => f.write_str("the sending chain is exhausted until the peer answers"),
             Self::TooLong => f.write_str("the plaintext is too long"),
             Self::TooMany => f.write_str("too many one-time pairs were asked for"),
+            Self::ReplayMemoryFull => f.write_str("the signed prekey has taken all the first messages that it may"),
             Self::Store(error) => error.fmt(f),
         }
     }

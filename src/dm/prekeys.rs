@@ -23,7 +23,7 @@ use crate::crypto::sign::{Signature, verify};
 use crate::identity::{Device, LocalIdentity};
 use crate::limits::{
     DM_BUNDLE_LEN_MAX, DM_CLOCK_SKEW, DM_ITEM_LEN_MAX, DM_ONE_TIME_COUNT_MAX, DM_ONE_TIME_LIFETIME, DM_PREKEY_GRACE,
-    DM_PREKEY_LIFETIME, DM_PREKEY_ROTATION,
+    DM_PREKEY_LIFETIME, DM_PREKEY_ROTATION, DM_REPLAY_MEMORY_MAX,
 };
 use crate::store::{Direction, Table, Tx};
 use crate::time::UnixMs;
@@ -445,11 +445,15 @@ impl PairRow {
     }
 }
 
-/// Remembers that the ephemeral key came with the signed prekey; refuses it the second time (rule DM-16).
+/// Remembers that the ephemeral key came with the signed prekey; refuses it the second time (rule DM-17).
 pub(super) fn note_ephemeral(tx: &mut Tx<'_>, signed: PrekeyId, ephemeral: &DhPublic) -> Result<(), DmError> {
     let key = [&row_key(SEEN, signed)[..], &hash(DIRECT_REPLAY, &[ephemeral.as_bytes()])].concat();
     if tx.get(Table::Prekeys, &key)?.is_some() {
         return Err(DmError::Replay);
+    }
+    let seen = tx.scan_prefix(Table::Prekeys, &row_key(SEEN, signed), Direction::Ascending, DM_REPLAY_MEMORY_MAX)?;
+    if seen.len() == DM_REPLAY_MEMORY_MAX {
+        return Err(DmError::ReplayMemoryFull);
     }
     tx.put(Table::Prekeys, &key, [VERSION]);
     Ok(())

@@ -315,6 +315,19 @@ impl Ratchet {
         self.old.retain(|old| old.skipped > 0);
     }
 
+    /// How many seeds of its skipped messages are stored.
+    pub(super) fn skipped_count(&self) -> u32 {
+        let old = self.old.iter().map(|chain| chain.skipped);
+        old.chain(self.receiving.iter().map(|chain| chain.skipped)).sum()
+    }
+
+    /// Gives up the `count` oldest stored seeds: which chains lose how many.
+    pub(super) fn give_up(&mut self, count: u32) -> Vec<(ChainNumber, u32)> {
+        let mut evict = Vec::new();
+        self.drop_oldest(count, &mut evict);
+        evict
+    }
+
     /// The way to a located message whose place was not passed before, and the message's seed.
     ///
     /// # Errors
@@ -442,26 +455,27 @@ impl Ratchet {
         }
         let oldest_first = self.old.iter_mut().rev().map(|chain| (chain.number, &mut chain.skipped));
         let current = self.receiving.iter_mut().map(|chain| (chain.number, &mut chain.skipped));
-        let mut chains: Vec<(ChainNumber, &mut u32)> = oldest_first.chain(current).collect();
-        let mut drop_from = |number: ChainNumber, skipped: &mut u32, count: u32| {
-            if count > 0 {
-                *skipped -= count;
-                evict.push((number, count));
-            }
-        };
-        for (number, skipped) in &mut chains {
+        for (number, skipped) in oldest_first.chain(current) {
             let excess = skipped.saturating_sub(DM_SKIPPED_PER_CHAIN_MAX);
-            drop_from(*number, skipped, excess);
+            *skipped -= excess;
+            evict.extend((excess > 0).then_some((number, excess)));
         }
-        let total: u32 = chains.iter().map(|(_, skipped)| **skipped).sum();
-        let mut excess = total.saturating_sub(DM_SKIPPED_PER_SESSION_MAX);
-        for (number, skipped) in &mut chains {
-            let count = excess.min(**skipped);
+        let excess = self.skipped_count().saturating_sub(DM_SKIPPED_PER_SESSION_MAX);
+        self.drop_oldest(excess, &mut evict);
+        evict
+    }
+
+    /// Takes `excess` off the counts of stored seeds, the oldest chain first, and notes it in `evict`.
+    fn drop_oldest(&mut self, mut excess: u32, evict: &mut Vec<(ChainNumber, u32)>) {
+        let oldest_first = self.old.iter_mut().rev().map(|chain| (chain.number, &mut chain.skipped));
+        let current = self.receiving.iter_mut().map(|chain| (chain.number, &mut chain.skipped));
+        for (number, skipped) in oldest_first.chain(current) {
+            let count = excess.min(*skipped);
             excess -= count;
-            drop_from(*number, skipped, count);
+            *skipped -= count;
+            evict.extend((count > 0).then_some((number, count)));
         }
         self.old.retain(|chain| chain.skipped > 0);
-        evict
     }
 }
 

@@ -13,7 +13,7 @@ use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::crypto::{CryptoRng, SecretBytes};
 use crate::identity::{Device, DeviceId, LocalIdentity};
-use crate::limits::{DM_HANDSHAKE_LEN_MAX, DM_MESSAGE_LEN_MAX, DM_SESSIONS_PER_DEVICE_MAX};
+use crate::limits::{DM_HANDSHAKE_LEN_MAX, DM_MESSAGE_LEN_MAX, DM_SESSIONS_PER_DEVICE_MAX, DM_SKIPPED_PER_DEVICE_MAX};
 use crate::store::{Direction, StoreError, Table, Tx};
 use crate::time::UnixMs;
 
@@ -193,19 +193,36 @@ pub fn open(
     _rng: &mut dyn CryptoRng,
 ) -> Result<SecretBytes, DmError> {
     let message = RatchetMessage::decode(message)?;
-    let sessions = sessions(tx, peer)?;
+    let mut sessions = sessions(tx, peer)?;
     let rank_max = sessions.first().map(|session| session.rank).ok_or(DmError::NoSession)?;
-    let found = sessions.into_iter().find_map(|session| {
-        let located = session.locate(&message)?;
-        Some((session, located))
-    });
-    let (mut session, located) = found.ok_or(DmError::Authentication)?;
+    let found = sessions.iter().enumerate().find_map(|(at, session)| Some((at, session.locate(&message)?)));
+    let (at, located) = found.ok_or(DmError::Authentication)?;
+    let mut session = sessions.swap_remove(at);
     let (plaintext, came) = session.open_located(tx, ad, &message, &located, now)?;
     if came == Came::InTurn && session.rank < rank_max {
         session.rank = rank_max + 1;
     }
+    make_room(tx, &mut session, sessions)?;
     session.save(tx);
     Ok(plaintext)
+}
+
+/// Brings the seeds of all sessions with one device under their common bound, those of the lowest rank first (rule DM-34).
+fn make_room(tx: &mut Tx<'_>, session: &mut Session, mut others: Vec<Session>) -> Result<(), DmError> {
+    let count_of = |session: &Session| session.ratchet.skipped_count();
+    let total = count_of(session) + others.iter().map(count_of).sum::<u32>();
+    let mut excess = total.saturating_sub(DM_SKIPPED_PER_DEVICE_MAX);
+    others.sort_by_key(|other| other.rank);
+    for other in others.iter_mut().chain([session]) {
+        let count = excess.min(count_of(other));
+        if count > 0 {
+            let evict = other.ratchet.give_up(count);
+            skipped::delete_oldest(tx, other.place(), &evict)?;
+            other.save(tx);
+            excess -= count;
+        }
+    }
+    Ok(())
 }
 
 /// Whether there is a session with `peer`.

@@ -76,14 +76,20 @@ pub(super) fn take(
 /// Applies what a ratchet step does to the stored seeds.
 pub(super) fn apply(tx: &mut Tx<'_>, place: Place, changes: SkippedChanges, now: UnixMs) -> Result<(), DmError> {
     let SkippedChanges { evict, store } = changes;
+    delete_oldest(tx, place, &evict)?;
+    for Skipped { chain, n, seed } in store {
+        tx.put(Table::SkippedKeys, &place.key(chain, n), encode(&Row { stored_at: now, seed }));
+    }
+    Ok(())
+}
+
+/// Deletes as many of the oldest seeds of chains as is said.
+pub(super) fn delete_oldest(tx: &mut Tx<'_>, place: Place, evict: &[(ChainNumber, u32)]) -> Result<(), DmError> {
     for (chain, count) in evict {
-        let rows = tx.scan_prefix(Table::SkippedKeys, &place.chain(chain), Direction::Ascending, count as usize)?;
+        let rows = tx.scan_prefix(Table::SkippedKeys, &place.chain(*chain), Direction::Ascending, *count as usize)?;
         for (key, _) in &rows {
             tx.delete(Table::SkippedKeys, key);
         }
-    }
-    for Skipped { chain, n, seed } in store {
-        tx.put(Table::SkippedKeys, &place.key(chain, n), encode(&Row { stored_at: now, seed }));
     }
     Ok(())
 }

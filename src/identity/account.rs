@@ -78,6 +78,11 @@ impl AccountCertificate {
         self.created
     }
 
+    /// What makes two accounts of one key and instant differ: 16 bytes.
+    pub fn nonce(&self) -> &[u8; 16] {
+        &self.nonce
+    }
+
     /// Everything in front of the signature.
     fn signed_part(&self) -> Vec<u8> {
         let mut bytes = self.encode();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{chat, demo, inspect, relay};
+use crate::{chat, demo, inspect, relay, verify};
 
 /// End-to-end encrypted messaging: groups on MLS, one-to-one on a post-quantum double ratchet, through a relay that sees
 /// neither names nor members nor contents.
@@ -28,6 +28,8 @@ enum Command {
     Chat(chat::Arguments),
     /// Explains bytes: a frame of the relay protocol, the payload of an entry, or an invitation.
     Inspect(inspect::Arguments),
+    /// Checks test vectors: derives every value with the library and compares.
+    Verify(verify::Arguments),
     /// Runs a relay in this process. Operators use `undertone-relay`.
     #[command(hide = true)]
     Relay(relay::Arguments),
@@ -39,6 +41,7 @@ pub fn run() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Chat(arguments) => chat::run(arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Relay(arguments) => relay::run(arguments),
     };
     match result {
@@ -86,6 +89,11 @@ pub enum Failure {
         /// What is wrong with it.
         why: String,
     },
+    /// A test vector and the library do not agree.
+    Vector {
+        /// Where, and on what.
+        fault: String,
+    },
     /// The demonstration did not show what it promises.
     Broken {
         /// What was seen instead.
@@ -102,6 +110,7 @@ impl fmt::Display for Failure {
             Self::Client(error) => write!(f, "{error}; {}", error.recovery()),
             Self::Driver(error) => error.fmt(f),
             Self::Relay(error) => error.fmt(f),
+            Self::Vector { fault } => f.write_str(fault),
             Self::System(error) => write!(f, "cannot start: {error}"),
         }
     }

@@ -6,6 +6,7 @@
 //! | [`demo`] | `undertone demo`: a relay and three clients as processes, crashes included, and what came of it |
 //! | [`inspect`] | `undertone inspect`: what the bytes of the relay protocol say, and what they hide |
 //! | `relay` | `undertone relay`, hidden: the relay in this process, for the demonstration |
+//! | `verify` | `undertone verify`: what the test vectors say, derived with the library |
 //!
 //! Leaves out the protocol (the `undertone` crate), and everything that moves bytes (`undertone-net`).
 
@@ -15,5 +16,6 @@ pub mod demo;
 mod home;
 pub mod inspect;
 mod relay;
+mod verify;
 
 pub use args::{Failure, run};

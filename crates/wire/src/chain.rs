@@ -37,10 +37,10 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// The head behind this entry, given the head before it.
-    pub fn extend(&self, before: &Head) -> Head {
+    /// The hash of the fields, 32 bytes (rule RELAY-20).
+    pub fn hash(&self) -> [u8; 32] {
         let turn = self.turn.map(|gate| [*gate.read.as_bytes(), *gate.append.as_bytes()].concat()).unwrap_or_default();
-        let leaf = hash(
+        hash(
             label::ENTRY_LEAF,
             &[
                 &self.seq.to_be_bytes(),
@@ -50,7 +50,11 @@ impl Leaf {
                 &turn,
                 self.payload.as_bytes(),
             ],
-        );
-        Head::from_bytes(hash(label::ENTRY_HEAD, &[before.as_bytes(), &leaf]))
+        )
+    }
+
+    /// The head behind this entry, given the head before it.
+    pub fn extend(&self, before: &Head) -> Head {
+        Head::from_bytes(hash(label::ENTRY_HEAD, &[before.as_bytes(), &self.hash()]))
     }
 }

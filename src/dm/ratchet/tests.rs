@@ -70,12 +70,7 @@ impl Side {
     }
 
     fn counted(&self) -> u32 {
-        self.ratchet
-            .old
-            .iter()
-            .map(|chain| chain.skipped)
-            .chain(self.ratchet.receiving.iter().map(|chain| chain.skipped))
-            .sum()
+        self.ratchet.skipped_count()
     }
 
     /// A message whose header says what no honest sender says.

@@ -1,0 +1,13 @@
+"""Every file of vectors."""
+
+from . import vectors
+from .cases import conventions, identity, log
+
+MODULES = (conventions, identity, log)
+
+SUBJECT_NAMES = tuple(vectors.SUBJECTS)
+
+
+def all_files():
+    """Pairs of a file's name and its text."""
+    return [file.finish() for module in MODULES for file in module.files()]
