@@ -1,4 +1,4 @@
-//! Long values in short pieces, of which any large enough set brings the value back (spec/dm, rules DM-60 to DM-62): a
+//! Long values in short pieces, of which any large enough set brings the value back (spec/dm, rules DM-90 to DM-92): a
 //! systematic Reed–Solomon code over GF(2^8).
 //!
 //! ```text
@@ -151,7 +151,7 @@ impl Collector {
     }
 }
 
-/// Appends chunk `index` of a value (rule DM-61).
+/// Appends chunk `index` of a value (rule DM-91).
 fn push_chunk(value: &[u8], chunk_len: ChunkLen, index: ChunkIndex, into: &mut Vec<u8>) {
     let len = chunk_len.as_usize();
     let end = into.len() + len;
@@ -306,7 +306,7 @@ mod tests {
         (1..=255).find(|b| times(a, *b) == 1).unwrap()
     }
 
-    // spec DM-60, spec DM-61: the formula of the chapter, by the schoolbook.
+    // spec DM-90, spec DM-91: the formula of the chapter, by the schoolbook.
     #[test]
     fn a_chunk_is_the_polynomial_at_its_index() {
         let value: Vec<u8> = (0..200u32).map(|n| (n * n + 7) as u8).collect();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     proptest! {
-        // A-DM-28, spec DM-62: any k different chunks, in any order, are enough, and no fewer.
+        // A-DM-28, spec DM-92: any k different chunks, in any order, are enough, and no fewer.
         #[test]
         fn any_set_large_enough_brings_the_value_back(
             value in prop::collection::vec(any::<u8>(), 1..=kem::PUBLIC_LEN),

@@ -168,7 +168,7 @@ impl MessageSeed {
 }
 
 impl PqKey {
-    /// The key of the epoch behind this one, from the shared secret of a KEM, and what confirms it (rule DM-68).
+    /// The key of the epoch behind this one, from the shared secret of a KEM, and what confirms it (rule DM-98).
     pub(super) fn next(&self, shared: &Secret32, fields: &[&[u8]]) -> (Self, PqConfirmation) {
         let [key, confirmation] = kdf::derive_many(self.as_secret().expose(), shared.expose(), DIRECT_PQ, fields);
         (Self::from_secret(key), PqConfirmation::from_secret(confirmation))

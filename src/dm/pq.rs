@@ -1,4 +1,4 @@
-//! The post-quantum ratchet (spec/dm, rules DM-60 to DM-72): a sparse continuous key agreement on ML-KEM-768, whose key
+//! The post-quantum ratchet (spec/dm, rules DM-90 to DM-102): a sparse continuous key agreement on ML-KEM-768, whose key
 //! enters every message key. A pure state machine.
 //!
 //! ```text
@@ -167,7 +167,7 @@ impl PqRatchet {
         back.and_then(|back| self.keys.get(back)).ok_or(DmError::UnknownPqEpoch { epoch })
     }
 
-    /// Appends what a message carries: `u8 index | chunk`, zeros behind [`NO_CHUNK`] (rule DM-63). Draws a key or encapsulates
+    /// Appends what a message carries: `u8 index | chunk`, zeros behind [`NO_CHUNK`] (rule DM-93). Draws a key or encapsulates
     /// if it is time.
     pub(super) fn send(&mut self, into: &mut Vec<u8>, rng: &mut dyn CryptoRng) {
         match std::mem::replace(&mut self.turn, Turn::Ended) {
@@ -194,7 +194,7 @@ impl PqRatchet {
         self.messages_since_heal += 1;
     }
 
-    /// What a chunk does that came with a message which named `epoch` (rules DM-66 to DM-70).
+    /// What a chunk does that came with a message which named `epoch` (rules DM-96 to DM-100).
     ///
     /// # Errors
     /// [`DmError::PqMismatch`] for chunks that are not pieces of one value, or an answer that does not confirm our key;

@@ -47,7 +47,7 @@ pub struct SessionInfo {
     /// The post-quantum epoch that our messages name.
     pub pq_epoch: PqEpoch,
     /// Messages sealed and opened since that epoch began: a state stolen before it and the one before it reads none of them,
-    /// even with a quantum computer (rule DM-72).
+    /// even with a quantum computer (rule DM-102).
     pub messages_since_pq_heal: u64,
 }
 

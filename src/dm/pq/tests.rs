@@ -62,7 +62,7 @@ fn turn_to(one: &mut PqRatchet, two: &mut PqRatchet, epoch: u32) -> usize {
     unreachable!()
 }
 
-// spec DM-64, spec DM-65, spec DM-68, spec DM-70
+// spec DM-94, spec DM-95, spec DM-98, spec DM-100
 #[test]
 fn epochs_turn_and_both_sides_have_their_keys() {
     let (mut one, mut two) = pair(ChunkLen::DEFAULT);
@@ -76,7 +76,7 @@ fn epochs_turn_and_both_sides_have_their_keys() {
     }
 }
 
-// spec DM-65, spec DM-72: the figures of the chapter.
+// spec DM-95, spec DM-102: the figures of the chapter.
 #[test]
 fn an_epoch_takes_the_messages_that_the_chapter_says() {
     let count = |chunk_len| {
@@ -89,7 +89,7 @@ fn an_epoch_takes_the_messages_that_the_chapter_says() {
     assert!(count(ChunkLen::WHOLE).iter().all(|rounds| (1..=2).contains(rounds)), "{:?}", count(ChunkLen::WHOLE));
 }
 
-// spec DM-61, spec DM-63
+// spec DM-91, spec DM-93
 #[test]
 fn every_message_is_equally_long_and_who_has_nothing_to_send_says_so() {
     let (mut one, mut two) = pair(ChunkLen::DEFAULT);
@@ -109,7 +109,7 @@ fn every_message_is_equally_long_and_who_has_nothing_to_send_says_so() {
     assert_eq!(one.say().index, NO_CHUNK, "the offer has arrived");
 }
 
-// A-DM-28, spec DM-69: pieces of two keys, as of a side that was rolled back between them.
+// A-DM-28, spec DM-99: pieces of two keys, as of a side that was rolled back between them.
 #[test]
 fn chunks_that_contradict_each_other_are_refused_and_change_nothing() {
     let (mut one, mut two) = pair(ChunkLen::DEFAULT);
@@ -124,7 +124,7 @@ fn chunks_that_contradict_each_other_are_refused_and_change_nothing() {
     two.hear(&said).unwrap();
 }
 
-// A-DM-01, A-DM-28, spec DM-67
+// A-DM-01, A-DM-28, spec DM-97
 #[test]
 fn an_offer_that_is_no_key_is_refused_with_its_last_chunk() {
     let (mut one, mut two) = pair(ChunkLen::WHOLE);
@@ -135,7 +135,7 @@ fn an_offer_that_is_no_key_is_refused_with_its_last_chunk() {
     assert_eq!(two.stored(), before);
 }
 
-// A-DM-28, spec DM-69: an answer to another key, or changed under way by a peer that seals what it likes.
+// A-DM-28, spec DM-99: an answer to another key, or changed under way by a peer that seals what it likes.
 #[test]
 fn an_answer_that_does_not_confirm_the_key_is_refused() {
     let (mut one, mut two) = pair(ChunkLen::WHOLE);
@@ -153,7 +153,7 @@ fn an_answer_that_does_not_confirm_the_key_is_refused() {
     assert_eq!(one.epoch(), PqEpoch::from_u32(1));
 }
 
-// A-DM-28, spec DM-66: what belongs to another epoch, or to nobody, is heard and does nothing.
+// A-DM-28, spec DM-96: what belongs to another epoch, or to nobody, is heard and does nothing.
 #[test]
 fn chunks_of_other_epochs_do_nothing() {
     let (mut one, mut two) = pair(ChunkLen::DEFAULT);
@@ -169,7 +169,7 @@ fn chunks_of_other_epochs_do_nothing() {
     assert_eq!(two.turn.tls_serialize_detached().unwrap(), before_two);
 }
 
-// A-DM-12, spec DM-26, spec DM-71
+// A-DM-12, spec DM-26, spec DM-101
 #[test]
 fn keys_of_the_newest_eight_epochs_are_there_and_no_others() {
     let (mut one, mut two) = pair(ChunkLen::WHOLE);
@@ -185,7 +185,7 @@ fn keys_of_the_newest_eight_epochs_are_there_and_no_others() {
     }
 }
 
-// spec DM-70: the answering side has the next key, opens with it, and does not name it.
+// spec DM-100: the answering side has the next key, opens with it, and does not name it.
 #[test]
 fn the_answering_side_waits_until_the_other_has_the_key() {
     let (mut one, mut two) = pair(ChunkLen::WHOLE);

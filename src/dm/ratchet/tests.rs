@@ -288,7 +288,7 @@ fn quantum_thief_opens(stolen: &mut PqRatchet, bob: &Side, message: &[u8]) -> bo
     true
 }
 
-// A-DM-26 (PQ), A-DM-29, spec DM-72: measured from every moment of two epochs.
+// A-DM-26 (PQ), A-DM-29, spec DM-102: measured from every moment of two epochs.
 #[test]
 fn a_stolen_state_and_all_broken_diffie_hellman_read_nothing_from_the_second_epoch_on() {
     let mut most = 0;
