@@ -30,7 +30,7 @@ use crate::time::UnixMs;
 
 /// A device on its way into an account. `S` is the store of the client that it becomes; it is empty, and stays so until then.
 ///
-/// Whoever drives it hands in [`Input`]s and drains [`Joining::poll`], as with a [`Client`], until [`Joining::is_over`];
+/// Whoever drives it hands in [`Input`]s and drains [`Joining::poll`], as with a [`Client`], until [`Joining::is_settled`];
 /// [`Joining::into_client`] then says how it ended. One is for one offer: for another try, make another.
 pub struct Joining<S> {
     store: Option<S>,
@@ -41,7 +41,8 @@ pub struct Joining<S> {
     server: Option<ServerId>,
     connection: Option<Connection>,
     expires: Option<UnixMs>,
-    requests: BTreeMap<RequestId, EntryId>,
+    /// What the relay has yet to answer, and which letter it is, if it is one.
+    requests: BTreeMap<RequestId, Option<EntryId>>,
     next_request: u64,
     ready: VecDeque<Output>,
 }
@@ -81,32 +82,26 @@ impl<S: StoreView> Joining<S> {
         })
     }
 
-    /// Takes one input. What comes when it is over is passed over.
+    /// Takes one input.
     ///
     /// # Errors
-    /// `Peer` for a frame that the relay should not have sent: the driver closes the connection. `Storage`.
+    /// `Peer` for a frame that the relay should not have sent: the driver closes the connection.
     pub fn handle(&mut self, input: Input<'_>, now: UnixMs, rng: &mut dyn CryptoRng) -> Result<(), Error> {
-        if self.is_over() {
-            return Ok(());
-        }
         match input {
             Input::Frame(bytes) => self.frame(bytes, now, rng)?,
             Input::Disconnected => {
-                if self.connection.take().is_some() {
+                if self.connection.take().is_some() && !self.is_over() {
                     self.ready.push_back(Output::Signal(Signal::Offline));
                 }
                 self.requests.clear();
                 self.ready.retain(|output| !matches!(output, Output::Transmit(_)));
             }
-            Input::Timer if self.expires.is_some_and(|expires| now > expires) => {
+            Input::Timer if !self.is_over() && self.expires.is_some_and(|expires| now > expires) => {
                 self.end(LinkingError::Expired.into());
             }
             Input::Connected | Input::Persisted(_) | Input::Timer => {}
         }
-        match &self.state {
-            State::Ended(error) if error.poisons() => Err(*error),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The next thing for the driver to do. To be drained after every call.
@@ -176,9 +171,14 @@ impl<S: StoreView> Joining<S> {
         Ok(())
     }
 
-    /// Whether there is nothing more to drive.
+    /// Whether it has come to an end.
     pub fn is_over(&self) -> bool {
         matches!(self.state, State::Done(_) | State::Ended(_))
+    }
+
+    /// Whether the relay has answered everything too, or is gone: the last thing said may be that it is over.
+    pub fn is_settled(&self) -> bool {
+        self.is_over() && self.requests.is_empty()
     }
 
     /// How it ended: the client of the new device, which is to be driven from now on. Its first batch holds the identity.
@@ -196,12 +196,12 @@ impl<S: StoreView> Joining<S> {
     fn frame(&mut self, bytes: &[u8], now: UnixMs, rng: &mut dyn CryptoRng) -> Result<(), Error> {
         let frame = RelayFrame::decode(bytes).map_err(|reason| Error::BadFrame { reason })?;
         match frame {
-            RelayFrame::Hello(hello) => self.hello(&hello, now, rng),
+            RelayFrame::Hello(hello) if !self.is_over() => self.hello(&hello, now, rng),
             RelayFrame::Entries { log, entries } if log == self.post.inbox() => self.entries(entries, now, rng),
             RelayFrame::Reply { request, reply } => match (self.requests.remove(&request), reply) {
-                (Some(_), Reply::Refused(_)) => self.end(LinkingError::Refused.into()),
-                (Some(entry), _) => self.post.delivered(&entry),
-                (None, _) => {}
+                (Some(_), Reply::Refused(_)) if !self.is_over() => self.end(LinkingError::Refused.into()),
+                (Some(Some(entry)), _) => self.post.delivered(&entry),
+                _ => {}
             },
             _ => {}
         }
@@ -303,9 +303,7 @@ impl<S: StoreView> Joining<S> {
     fn request(&mut self, letter: Option<EntryId>, body: Request) {
         self.next_request += 1;
         let request = RequestId::from_u64(self.next_request);
-        if let Some(entry) = letter {
-            self.requests.insert(request, entry);
-        }
+        self.requests.insert(request, letter);
         self.ready.push_back(Output::Transmit(ClientFrame { request, body }.encode()));
     }
 }

@@ -8,12 +8,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use undertone::crypto::CryptoRng;
-use undertone::engine::{Client, Event, EventId, Signal};
+use undertone::engine::{Client, Event, EventId, Joining, Signal};
 use undertone::store::{Store, StoreError};
 use undertone::time::UnixMs;
 
 use crate::link::{ConnectionNumber, Heard, Link, Order, RelayAddress};
-use crate::turn::{Call, DriverError, Engine, Outcome, Work, now};
+use crate::turn::{Call, DriverError, Engine, Machine, Outcome, Work, now};
 
 /// What the driver tells the app.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,8 +68,8 @@ impl std::error::Error for Stopped {}
 /// The way to a running client. Dropping it stops the driver without waiting.
 #[derive(Debug)]
 pub struct Handle<S> {
-    calls: mpsc::Sender<Call<S>>,
-    task: JoinHandle<Result<(), DriverError>>,
+    calls: mpsc::Sender<Call<Client<S>>>,
+    task: JoinHandle<Result<Client<S>, DriverError>>,
 }
 
 impl<S: Store + Clone + Send + 'static> Handle<S> {
@@ -83,14 +83,7 @@ impl<S: Store + Clone + Send + 'static> Handle<S> {
         R: Send + 'static,
         F: FnOnce(&mut Client<S>, UnixMs, &mut dyn CryptoRng) -> R + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let call: Call<S> = Box::new(move |client, now, rng| {
-            let result = run(client, now, rng);
-            // Nobody waits any more, if this fails.
-            Box::new(move || drop(answer.send(result)))
-        });
-        self.calls.send(call).await.map_err(|_| Stopped)?;
-        answered.await.map_err(|_| Stopped)
+        call(&self.calls, run).await
     }
 
     /// Stops: what was called is done and durable, the connection is closed, the store is checkpointed.
@@ -100,8 +93,56 @@ impl<S: Store + Clone + Send + 'static> Handle<S> {
     pub async fn stop(self) -> Result<(), DriverError> {
         let Self { calls, task } = self;
         drop(calls);
-        task.await.unwrap_or(Err(DriverError::Panicked))
+        task.await.unwrap_or(Err(DriverError::Panicked)).map(|_| ())
     }
+}
+
+/// The way to a device that is joining an account. Dropping it stops the driver without waiting.
+#[derive(Debug)]
+pub struct JoiningHandle<S> {
+    calls: mpsc::Sender<Call<Joining<S>>>,
+    task: JoinHandle<Result<Joining<S>, DriverError>>,
+}
+
+impl<S: Store + Clone + Send + 'static> JoiningHandle<S> {
+    /// Runs `run` on the joining device, between two inputs.
+    ///
+    /// # Errors
+    /// [`Stopped`], also when it is over; whether `run` ran is then unknown.
+    pub async fn call<R, F>(&self, run: F) -> Result<R, Stopped>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Joining<S>, UnixMs, &mut dyn CryptoRng) -> R + Send + 'static,
+    {
+        call(&self.calls, run).await
+    }
+
+    /// Waits until it is over, and yields the client, to be given to [`spawn`]; it is not durable before.
+    ///
+    /// # Errors
+    /// [`DriverError::Client`]: why it is none; or the driver failed.
+    pub async fn finish(self) -> Result<Client<S>, DriverError> {
+        let Self { calls, task } = self;
+        let joining = task.await.unwrap_or(Err(DriverError::Panicked));
+        drop(calls);
+        joining?.into_client().map_err(DriverError::Client)
+    }
+}
+
+/// Hands a call to a driver, and waits for the answer.
+async fn call<M, R, F>(calls: &mpsc::Sender<Call<M>>, run: F) -> Result<R, Stopped>
+where
+    R: Send + 'static,
+    F: FnOnce(&mut M, UnixMs, &mut dyn CryptoRng) -> R + Send + 'static,
+{
+    let (answer, answered) = oneshot::channel();
+    let call: Call<M> = Box::new(move |machine, now, rng| {
+        let result = run(machine, now, rng);
+        // Nobody waits any more, if this fails.
+        Box::new(move || drop(answer.send(result)))
+    });
+    calls.send(call).await.map_err(|_| Stopped)?;
+    answered.await.map_err(|_| Stopped)
 }
 
 /// Drives `client`, whose store is `store`, until the handle is dropped or the store fails; the receiver ends then.
@@ -110,12 +151,30 @@ pub fn spawn<S>(client: Client<S>, store: S, options: Options) -> (Handle<S>, mp
 where
     S: Store + Clone + Send + 'static,
 {
+    let (calls, task, noticed) = start(client, store, options);
+    (Handle { calls, task }, noticed)
+}
+
+/// Drives `joining`, whose store is `store`, until it is over or the handle is dropped; the receiver ends then.
+/// To be called inside a tokio runtime with time and I/O.
+pub fn spawn_joining<S>(joining: Joining<S>, store: S, options: Options) -> (JoiningHandle<S>, mpsc::Receiver<Notice>)
+where
+    S: Store + Clone + Send + 'static,
+{
+    let (calls, task, noticed) = start(joining, store, options);
+    (JoiningHandle { calls, task }, noticed)
+}
+
+/// What there is of a driver outside of it.
+type Started<M> = (mpsc::Sender<Call<M>>, JoinHandle<Result<M, DriverError>>, mpsc::Receiver<Notice>);
+
+fn start<M: Machine, S: Store + Send + 'static>(machine: M, store: S, options: Options) -> Started<M> {
     let (calls, called) = mpsc::channel(CALLS_COUNT_MAX);
     let (notices, noticed) = mpsc::channel(NOTICES_COUNT_MAX);
     let Options { relay, on_idle } = options;
     let (link, hearing, orders) = Link::new(relay);
     let driver = Driver {
-        engine: Some(Engine { client, store }),
+        engine: Some(Engine { machine, store }),
         called,
         hearing,
         orders,
@@ -125,6 +184,7 @@ where
         timer: None,
         on_idle,
         has_written: false,
+        is_over: false,
     };
     let linking = tokio::spawn(link.run());
     let task = tokio::spawn(async move {
@@ -133,13 +193,13 @@ where
         let _ = linking.await;
         result
     });
-    (Handle { calls, task }, noticed)
+    (calls, task, noticed)
 }
 
-struct Driver<S> {
+struct Driver<M, S> {
     /// In the hands of a turn, if none.
-    engine: Option<Engine<S>>,
-    called: mpsc::Receiver<Call<S>>,
+    engine: Option<Engine<M, S>>,
+    called: mpsc::Receiver<Call<M>>,
     hearing: mpsc::Receiver<Heard>,
     orders: mpsc::UnboundedSender<Order>,
     connection: ConnectionNumber,
@@ -149,15 +209,16 @@ struct Driver<S> {
     timer: Option<UnixMs>,
     on_idle: Option<Hook>,
     has_written: bool,
+    is_over: bool,
 }
 
-impl<S: Store + Clone + Send + 'static> Driver<S> {
-    async fn run(mut self) -> Result<(), DriverError> {
+impl<M: Machine, S: Store + Send + 'static> Driver<M, S> {
+    async fn run(mut self) -> Result<M, DriverError> {
         let mut idle = interval_at(Instant::now() + IDLE_AFTER, IDLE_AFTER);
         idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What opening or creating the client left to do.
         self.turn(Vec::new()).await?;
-        loop {
+        while !self.is_over {
             // An app that does not take its events stops the flow from the relay, not its own calls.
             let may_hear = self.events.len() < EVENTS_COUNT_MAX;
             let next = tokio::select! {
@@ -190,11 +251,12 @@ impl<S: Store + Clone + Send + 'static> Driver<S> {
             self.turn(work).await?;
         }
         self.turn(vec![Work::Disconnected]).await?;
-        self.checkpoint().await
+        self.checkpoint().await?;
+        self.engine.map(|engine| engine.machine).ok_or(DriverError::Panicked)
     }
 
     /// Joins to `first` whatever else is there already: one commit serves them all.
-    fn gather(&mut self, first: Work<S>, may_hear: bool) -> Vec<Work<S>> {
+    fn gather(&mut self, first: Work<M>, may_hear: bool) -> Vec<Work<M>> {
         let mut work = vec![first];
         while work.len() < WORK_COUNT_MAX {
             if let Ok(call) = self.called.try_recv() {
@@ -209,7 +271,7 @@ impl<S: Store + Clone + Send + 'static> Driver<S> {
         work
     }
 
-    fn heard(&mut self, heard: Heard) -> Work<S> {
+    fn heard(&mut self, heard: Heard) -> Work<M> {
         match heard {
             Heard::Connected(number) => {
                 self.connection = number;
@@ -221,7 +283,7 @@ impl<S: Store + Clone + Send + 'static> Driver<S> {
     }
 
     /// Runs one turn where it may block, and carries out what it says.
-    async fn turn(&mut self, work: Vec<Work<S>>) -> Result<(), DriverError> {
+    async fn turn(&mut self, work: Vec<Work<M>>) -> Result<(), DriverError> {
         let Some(mut engine) = self.engine.take() else { return Err(DriverError::Panicked) };
         let running = spawn_blocking(move || {
             let outcome = engine.turn(work);
@@ -234,7 +296,7 @@ impl<S: Store + Clone + Send + 'static> Driver<S> {
     }
 
     fn carry_out(&mut self, outcome: Outcome) {
-        let Outcome { frames, events, signals, timer, is_link_bad, has_written } = outcome;
+        let Outcome { frames, events, signals, timer, is_link_bad, has_written, is_over } = outcome;
         // The link lives as long as the driver does; if it is gone, so are we, soon.
         for frame in frames {
             let _ = self.orders.send(Order::Transmit(self.connection, frame));
@@ -259,6 +321,7 @@ impl<S: Store + Clone + Send + 'static> Driver<S> {
             self.timer = Some(at);
         }
         self.has_written |= has_written;
+        self.is_over |= is_over;
     }
 
     async fn checkpoint(&mut self) -> Result<(), DriverError> {
@@ -277,8 +340,8 @@ impl<S: Store + Clone + Send + 'static> Driver<S> {
 }
 
 /// What the driver turns to next.
-enum Next<S> {
-    Work(Work<S>),
+enum Next<M> {
+    Work(Work<M>),
     Heard(Heard),
     Idle,
     Stop,

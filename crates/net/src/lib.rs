@@ -17,13 +17,15 @@
 //! after a restart until `Client::events_done` passes them; signals may be dropped. A lost connection is made anew with
 //! exponential backoff and full jitter, and resumes where the store's cursors stand: no gap, no duplicate.
 //!
+//! A device that is joining an account ([`spawn_joining`]) is driven in the same way, until it is a client.
+//!
 //! Leaves out TLS (put a proxy in front, or use a tunnel), and HTTP long-poll.
 
 mod driver;
 mod link;
 mod turn;
 
-pub use driver::{Handle, Hook, Notice, Options, Stopped, spawn};
+pub use driver::{Handle, Hook, JoiningHandle, Notice, Options, Stopped, spawn, spawn_joining};
 pub use link::{BadAddress, RelayAddress};
 pub use turn::{DriverError, now};
 

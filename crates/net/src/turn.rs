@@ -7,9 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use undertone::crypto::CryptoRng;
-use undertone::engine::{Client, Event, EventId, Input, Output, Signal};
+use undertone::engine::{Client, Event, EventId, Input, Joining, Output, Signal};
 
-use undertone::store::{Batch, Store, StoreError};
+use undertone::store::{Batch, Store, StoreError, StoreView};
 use undertone::time::UnixMs;
 use undertone::{Error, ErrorKind};
 
@@ -43,15 +43,53 @@ impl From<StoreError> for DriverError {
     }
 }
 
-/// A call of the app: runs on the client, and yields what answers the app once the turn is durable.
-pub(crate) type Call<S> = Box<dyn FnOnce(&mut Client<S>, UnixMs, &mut dyn CryptoRng) -> Answer + Send>;
+/// What can be driven: a state machine with the inputs and outputs of a client.
+pub(crate) trait Machine: Send + 'static {
+    fn handle(&mut self, input: Input<'_>, now: UnixMs, rng: &mut dyn CryptoRng) -> Result<(), Error>;
+
+    fn poll(&mut self) -> Option<Output>;
+
+    /// Whether there is nothing more to drive.
+    fn is_over(&self) -> bool;
+}
+
+impl<S: StoreView + Send + 'static> Machine for Client<S> {
+    fn handle(&mut self, input: Input<'_>, now: UnixMs, rng: &mut dyn CryptoRng) -> Result<(), Error> {
+        Self::handle(self, input, now, rng)
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        Self::poll(self)
+    }
+
+    fn is_over(&self) -> bool {
+        false
+    }
+}
+
+impl<S: StoreView + Send + 'static> Machine for Joining<S> {
+    fn handle(&mut self, input: Input<'_>, now: UnixMs, rng: &mut dyn CryptoRng) -> Result<(), Error> {
+        Self::handle(self, input, now, rng)
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        Self::poll(self)
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_settled()
+    }
+}
+
+/// A call of the app: runs on the machine, and yields what answers the app once the turn is durable.
+pub(crate) type Call<M> = Box<dyn FnOnce(&mut M, UnixMs, &mut dyn CryptoRng) -> Answer + Send>;
 
 /// Answers the app.
 pub(crate) type Answer = Box<dyn FnOnce() + Send>;
 
 /// What a turn begins with.
-pub(crate) enum Work<S> {
-    Call(Call<S>),
+pub(crate) enum Work<M> {
+    Call(Call<M>),
     Connected,
     Disconnected,
     Frame(Vec<u8>),
@@ -70,17 +108,19 @@ pub(crate) struct Outcome {
     pub(crate) is_link_bad: bool,
     /// Whether anything was written.
     pub(crate) has_written: bool,
+    /// Whether this was the last turn.
+    pub(crate) is_over: bool,
 }
 
-/// The client and its store.
-pub(crate) struct Engine<S> {
-    pub(crate) client: Client<S>,
+/// The machine and its store.
+pub(crate) struct Engine<M, S> {
+    pub(crate) machine: M,
     pub(crate) store: S,
 }
 
-impl<S: Store> Engine<S> {
+impl<M: Machine, S: Store> Engine<M, S> {
     /// Handles all of `work`, commits what it changed at once, and says what is to be done.
-    pub(crate) fn turn(&mut self, work: Vec<Work<S>>) -> Result<Outcome, DriverError> {
+    pub(crate) fn turn(&mut self, work: Vec<Work<M>>) -> Result<Outcome, DriverError> {
         let rng: &mut dyn CryptoRng = &mut UnwrapErr(SysRng);
         let mut outcome = Outcome::default();
         let mut answers = Vec::new();
@@ -94,23 +134,24 @@ impl<S: Store> Engine<S> {
                 Work::Timer => Some(Input::Timer),
             };
             if let Some(input) = input {
-                outcome.is_link_bad |= is_link_bad(self.client.handle(input, now, rng))?;
+                outcome.is_link_bad |= is_link_bad(self.machine.handle(input, now, rng))?;
             } else if let Work::Call(call) = work {
-                answers.push(call(&mut self.client, now, rng));
+                answers.push(call(&mut self.machine, now, rng));
             }
         }
         while self.settle(&mut outcome, rng)? {}
+        outcome.is_over = self.machine.is_over();
         for answer in answers {
             answer();
         }
         Ok(outcome)
     }
 
-    /// Drains the client; commits what it handed out, all in one, and says so. Whether there was anything to commit.
+    /// Drains the machine; commits what it handed out, all in one, and says so. Whether there was anything to commit.
     fn settle(&mut self, outcome: &mut Outcome, rng: &mut dyn CryptoRng) -> Result<bool, DriverError> {
         let mut batches: Vec<Arc<Batch>> = Vec::new();
         let mut persisted = None;
-        while let Some(output) = self.client.poll() {
+        while let Some(output) = self.machine.poll() {
             match output {
                 Output::Persist(step, batch) => {
                     batches.push(batch);
@@ -133,7 +174,7 @@ impl<S: Store> Engine<S> {
             }
         }
         outcome.has_written = true;
-        self.client.handle(Input::Persisted(step), now(), rng).map_err(DriverError::Client)?;
+        self.machine.handle(Input::Persisted(step), now(), rng).map_err(DriverError::Client)?;
         Ok(true)
     }
 }

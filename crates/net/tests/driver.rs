@@ -18,10 +18,12 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message as Frame;
 use undertone::content::{Content, MessageId};
 use undertone::conversation::{ConversationId, Message, MessageStatus};
-use undertone::engine::{Client, Event, EventId, Signal};
+use undertone::engine::{Client, Event, EventId, Joining, Signal};
+use undertone::identity::Role;
+use undertone::identity::linking::{Abort, LinkingCode, LinkingError, Offer};
 use undertone::store::{Batch, Direction, MemoryStore, Row, Store, StoreError, StoreView, Table, Value};
 use undertone::time::UnixMs;
-use undertone_net::{DriverError, Handle, Notice, Options, RelayAddress, Stopped, spawn};
+use undertone_net::{DriverError, Handle, JoiningHandle, Notice, Options, RelayAddress, Stopped, spawn, spawn_joining};
 use undertone_relay::{Config, Relay};
 use undertone_wire::id::Seq;
 
@@ -166,6 +168,90 @@ async fn a_relay_that_stops_and_comes_back_loses_and_repeats_nothing() {
     ann.handle.stop().await.unwrap();
     bob.handle.stop().await.unwrap();
     relay.unwrap().stop().await;
+}
+
+/// A device without an account that shows its offer, and the offer.
+async fn joining(
+    store: &MemoryStore,
+    relay: &RelayAddress,
+) -> (JoiningHandle<MemoryStore>, mpsc::Receiver<Notice>, Offer) {
+    let joining = Joining::new(store.clone(), relay.as_str(), &mut UnwrapErr(SysRng)).unwrap();
+    let (handle, mut notices) = spawn_joining(joining, store.clone(), Options::new(relay.clone()));
+    let offer = loop {
+        match hear(&mut notices).await {
+            Signal::LinkOffer(offer) => break *offer,
+            other => assert_eq!(other, Signal::Online),
+        }
+    };
+    (handle, notices, offer)
+}
+
+async fn hear(notices: &mut mpsc::Receiver<Notice>) -> Signal {
+    match timeout(PATIENCE, notices.recv()).await.expect("a notice").expect("the driver lives") {
+        Notice::Signal(signal) => signal,
+        Notice::Event(_, event) => panic!("a device without an account has no events: {event:?}"),
+    }
+}
+
+fn shown(signals: &[Signal]) -> Option<LinkingCode> {
+    signals.iter().find_map(|signal| if let Signal::LinkCode(code) = signal { Some(*code) } else { None })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_is_linked_over_a_real_relay_and_drives_on_as_a_client() {
+    let data = tempfile::tempdir().unwrap();
+    let relay = Running::start(data.path(), "127.0.0.1:0").await;
+    let url = relay.url();
+    let stores = [MemoryStore::new(), MemoryStore::new()];
+    let mut ann = Person::begin(create(&stores[0], "Ann", &url), stores[0].clone(), url.clone());
+    ann.until("the relay", |ann| ann.signals.contains(&Signal::CaughtUp)).await;
+    let (new, mut notices, offer) = joining(&stores[1], &url).await;
+    let link = move |client: &mut Client<_>, now, rng: &mut dyn undertone::crypto::CryptoRng| {
+        client.link_device(&offer, Role::Linked, now, rng)
+    };
+    ann.handle.call(link).await.unwrap().unwrap();
+    let code = hear(&mut notices).await;
+    ann.until("the digits", |ann| shown(&ann.signals).is_some()).await;
+    assert_eq!(Some(code), shown(&ann.signals).map(Signal::LinkCode));
+    ann.handle.call(|client, now, rng| client.confirm_link(now, rng)).await.unwrap().unwrap();
+    new.call(|joining, now, rng| joining.confirm(now, rng)).await.unwrap().unwrap();
+    let laptop = timeout(PATIENCE, new.finish()).await.unwrap().unwrap();
+    assert!(Client::open(stores[1].clone(), now(), &mut UnwrapErr(SysRng)).unwrap().is_none(), "not durable yet");
+
+    let mut laptop = Person::begin(laptop, stores[1].clone(), url);
+    laptop.until("the relay", |laptop| laptop.signals.contains(&Signal::CaughtUp)).await;
+    let devices = |client: &mut Client<MemoryStore>| client.devices(&client.account()).unwrap();
+    let of_laptop = laptop.handle.call(move |client, _, _| devices(client)).await.unwrap();
+    let of_ann = ann.handle.call(move |client, _, _| devices(client)).await.unwrap();
+    assert_eq!((of_laptop.len(), &of_laptop), (2, &of_ann));
+    laptop.handle.stop().await.unwrap();
+    ann.handle.stop().await.unwrap();
+    assert!(Client::open(stores[1].clone(), now(), &mut UnwrapErr(SysRng)).unwrap().is_some());
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_no_on_the_new_device_reaches_the_old_one_before_the_new_one_is_gone() {
+    let data = tempfile::tempdir().unwrap();
+    let relay = Running::start(data.path(), "127.0.0.1:0").await;
+    let url = relay.url();
+    let stores = [MemoryStore::new(), MemoryStore::new()];
+    let mut ann = Person::begin(create(&stores[0], "Ann", &url), stores[0].clone(), url.clone());
+    ann.until("the relay", |ann| ann.signals.contains(&Signal::CaughtUp)).await;
+    let (new, mut notices, offer) = joining(&stores[1], &url).await;
+    let link = move |client: &mut Client<_>, now, rng: &mut dyn undertone::crypto::CryptoRng| {
+        client.link_device(&offer, Role::Linked, now, rng)
+    };
+    ann.handle.call(link).await.unwrap().unwrap();
+    assert!(matches!(hear(&mut notices).await, Signal::LinkCode(_)));
+    new.call(|joining, _, rng| joining.cancel(rng)).await.unwrap().unwrap();
+    let declined = LinkingError::Aborted(Abort::Declined);
+    let finished = timeout(PATIENCE, new.finish()).await.unwrap();
+    assert_eq!(finished.err(), Some(DriverError::Client(undertone::Error::Linking(declined))));
+    ann.until("the end", |ann| ann.signals.contains(&Signal::LinkEnded(declined))).await;
+    assert!(Table::ALL.iter().all(|table| stores[1].rows(*table).is_empty()));
+    ann.handle.stop().await.unwrap();
+    relay.stop().await;
 }
 
 #[tokio::test]
