@@ -122,6 +122,12 @@ pub const RECEIPT_DELAY: Duration = Duration::from_millis(150);
 /// How long a member waits at most before it commits the proposal of another, milliseconds: one of them will be first.
 pub const COMMIT_JITTER_MS: u64 = 2_000;
 
+/// How often what is due by age alone is done.
+pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(86_400);
+
+/// The age at which unused key packages are replaced, 30 days: they may be used for 90.
+pub const KEY_PACKAGE_ROTATION: Duration = Duration::from_secs(30 * 86_400);
+
 /// The age at which the log of a direct conversation is turned.
 pub const TURN_AGE: Duration = Duration::from_secs(30 * 86_400);
 

@@ -35,7 +35,7 @@ pub mod fuzzing;
 pub use chunk::ChunkLen;
 pub use handshake::Handshake;
 pub use pq::PqEpoch;
-pub use prekeys::{BundleBody, OneTimeItem, PrekeyFault, PrekeyId, Publication, replenish};
+pub use prekeys::{BundleBody, OneTimeItem, PrekeyFault, PrekeyId, Publication, is_rotation_due, replenish};
 pub use ratchet::{MESSAGE_OVERHEAD_LEN_MIN, RatchetMessage, message_overhead_len};
 pub use session::{Session, SessionInfo, Start};
 pub use sessions::{

@@ -341,7 +341,25 @@ pub(super) struct SignedRow {
     kem: KemSeed,
 }
 
+/// Whether the signed prekey is to be replaced, and so the bundle to be published anew (rule DM-07).
+///
+/// # Errors
+/// [`DmError::Store`].
+pub fn is_rotation_due(tx: &Tx<'_>, now: UnixMs) -> Result<bool, DmError> {
+    Ok(SignedRow::newest(tx)?.is_none_or(|row| row.is_rotation_due(now)))
+}
+
 impl SignedRow {
+    fn newest(tx: &Tx<'_>) -> Result<Option<Self>, DmError> {
+        let newest = tx.scan_prefix(Table::Prekeys, &[SIGNED], Direction::Descending, 1)?;
+        newest.first().map(|(_, row)| decode_row(row)).transpose()
+    }
+
+    fn is_rotation_due(&self, now: UnixMs) -> bool {
+        let made = self.dh_terms.not_before;
+        now.since(made) >= DM_PREKEY_ROTATION || made > now.after(DM_CLOCK_SKEW)
+    }
+
     /// The newest, or a new one if that is due (rule DM-07).
     fn current(
         tx: &mut Tx<'_>,
@@ -349,13 +367,8 @@ impl SignedRow {
         now: UnixMs,
         rng: &mut dyn CryptoRng,
     ) -> Result<Self, DmError> {
-        let newest = tx.scan_prefix(Table::Prekeys, &[SIGNED], Direction::Descending, 1)?;
-        if let Some((_, row)) = newest.first() {
-            let row: Self = decode_row(row)?;
-            let is_from_the_future = row.dh_terms.not_before > now.after(DM_CLOCK_SKEW);
-            if now.since(row.dh_terms.not_before) < DM_PREKEY_ROTATION && !is_from_the_future {
-                return Ok(row);
-            }
+        if let Some(row) = Self::newest(tx)?.filter(|row| !row.is_rotation_due(now)) {
+            return Ok(row);
         }
         let id = counters.take_id();
         let row = Self {

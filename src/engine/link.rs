@@ -55,6 +55,8 @@ pub(super) struct Link {
     pub(super) passing_count: u64,
     /// A device of ours that is being linked. Not of the connection: it outlives a lost one.
     pub(super) linking: Option<OldLinking>,
+    /// When what is due by age alone is to be looked at again.
+    pub(super) upkeep_at: Option<UnixMs>,
 }
 
 /// A connection that has said Hello.
@@ -131,7 +133,7 @@ impl Link {
         let logs =
             self.logs.values().flat_map(|link| [link.retry_at, link.receipt_at, link.commit_at].into_iter().flatten());
         let linking = self.linking.as_ref().map(|linking| linking.expires().after(Duration::from_millis(1)));
-        if self.is_online() { intents.chain(logs).chain(linking).min() } else { linking }
+        if self.is_online() { intents.chain(logs).chain(linking).chain(self.upkeep_at).min() } else { linking }
     }
 
     /// What requests are signed for, if the relay has said Hello.
@@ -284,7 +286,8 @@ impl Step<'_> {
         }
         self.resume_linking();
         self.ask_own_list();
-        self.ask_stock()
+        self.ask_stock()?;
+        self.upkeep()
     }
 
     fn open_inbox(&mut self, client: &ClientRow) -> Result<(), Error> {
@@ -616,6 +619,10 @@ impl Step<'_> {
         self.expire_linking();
         let now = self.now;
         let due = |at: Option<UnixMs>| at.is_some_and(|at| at <= now);
+        if due(self.link.upkeep_at) && self.link.is_online() {
+            self.ask_own_list();
+            self.upkeep()?;
+        }
         let logs: Vec<LogId> = self.link.logs.keys().copied().collect();
         for log in logs {
             let Some(link) = self.link.logs.get_mut(&log) else { continue };

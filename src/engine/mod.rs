@@ -37,6 +37,7 @@ mod receive;
 mod rows;
 mod shelf;
 mod step;
+mod upkeep;
 
 pub use client::{Client, Input, Output, StepId};
 pub use event::{Event, EventId, Failure, Reason, Recovery, Signal, Suspicion};

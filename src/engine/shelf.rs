@@ -71,7 +71,7 @@ impl Step<'_> {
     }
 
     /// Makes `count` one-time keys of a kind and queues their publication.
-    fn replenish(&mut self, kind: SlotKind, count: usize) -> Result<(), Error> {
+    pub(super) fn replenish(&mut self, kind: SlotKind, count: usize) -> Result<(), Error> {
         let (version, body, items) = match kind {
             SlotKind::PrekeyBundle => {
                 let made = dm::replenish(&mut self.tx, self.us, count, self.now, self.rng)?;
