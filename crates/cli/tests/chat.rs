@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use serde_json::Value;
 use undertone_cli::demo::stage::Stage;
@@ -84,6 +84,128 @@ fn two_people_talk_quit_and_find_everything_again() {
     assert_eq!(status(&after[0], "Hello Bob"), "read");
     say(&mut stage, "Ann", "Bob", "Still me", &["Bob"]);
     assert!(stage.ledger.table().is_sound(), "{:?}", stage.ledger.table());
+    stage.close();
+}
+
+/// A process with `--link`: its lines out, its commands in.
+struct Joining {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Joining {
+    fn start(stage: &mut Stage, who: &str, more: &[&str]) -> Self {
+        let relay = stage.proxy(who).unwrap().url();
+        let mut child = Command::new(PROGRAM)
+            .args(["chat", "--link", "--json", "--relay", &relay, "--home"])
+            .arg(stage.home(who))
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// The next object of a type; those before it are passed over.
+    fn wait(&mut self, kind: &str) -> Value {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "it ended before {kind}");
+            let object: Value = serde_json::from_str(&line).unwrap();
+            if object["type"] == kind {
+                return object;
+            }
+        }
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn end(mut self) -> bool {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap().success()
+    }
+}
+
+// spec ID-74
+#[test]
+fn a_second_device_is_linked_listed_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stage = stage(dir.path());
+    stage.start("Ann").unwrap();
+    let mut laptop = Joining::start(&mut stage, "laptop", &[]);
+    let offer = laptop.wait("link_offer")["offer"].as_str().unwrap().to_owned();
+    laptop.say("hello?");
+    assert_eq!(laptop.wait("error")["code"], 9);
+    let mark = stage.mark();
+    stage.command("Ann", &format!("/link {offer}")).unwrap();
+    let code = stage.wait_line("Ann", mark, "the digits", |line| line["type"] == "link_code").unwrap();
+    assert_eq!(laptop.wait("link_code")["code"], code["code"]);
+    assert_eq!(code["code"].as_str().unwrap().len(), 7);
+    laptop.say("/confirm-link");
+    assert_eq!(laptop.wait("reply")["command"], "confirm-link");
+    stage.command("Ann", "/confirm-link").unwrap();
+    let linked = stage.wait_line("Ann", mark, "the device", |line| line["type"] == "device_linked").unwrap();
+    let hello = laptop.wait("hello");
+    assert_eq!((&hello["name"], &hello["new"]), (&Value::from("Ann"), &Value::from(true)));
+    assert_eq!(hello["device"], linked["device"]);
+    laptop.wait("caught_up");
+    laptop.say("/devices");
+    let of_laptop = laptop.wait("reply")["devices"].as_array().unwrap().clone();
+    let of_ann = stage.command("Ann", "/devices").unwrap()["devices"].as_array().unwrap().clone();
+    let ids = |devices: &[Value]| devices.iter().map(|device| device["device"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&of_laptop), ids(&of_ann));
+    assert_eq!(of_ann.len(), 2);
+    assert_eq!((&of_ann[0]["this"], &of_ann[0]["primary"]), (&Value::from(true), &Value::from(true)));
+    assert_eq!((&of_laptop[0]["this"], &of_laptop[1]["primary"]), (&Value::from(false), &Value::from(false)));
+
+    let mark = stage.mark();
+    let id = linked["device"].as_str().unwrap();
+    assert!(stage.command("Ann", "/remove-device #ffffffffff").is_err());
+    stage.command("Ann", &format!("/remove-device #{}", &id[..10])).unwrap();
+    stage
+        .wait_line("Ann", mark, "the removal", |line| line["type"] == "device_removed" && line["device"] == id)
+        .unwrap();
+    assert_eq!(stage.command("Ann", "/devices").unwrap()["devices"].as_array().unwrap().len(), 1);
+    assert!(laptop.end());
+    stage.close();
+}
+
+#[test]
+fn a_link_that_is_cancelled_leaves_no_account() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stage = stage(dir.path());
+    stage.start("Ann").unwrap();
+    let mut laptop = Joining::start(&mut stage, "laptop", &[]);
+    let offer = laptop.wait("link_offer")["offer"].as_str().unwrap().to_owned();
+    let mark = stage.mark();
+    stage.command("Ann", &format!("/link {offer}")).unwrap();
+    laptop.wait("link_code");
+    laptop.say("/cancel-link");
+    stage
+        .wait_line("Ann", mark, "the end", |line| line["type"] == "link_ended" && line["reason"] == "declined")
+        .unwrap();
+    assert!(laptop.end());
+    assert_eq!(stage.command("Ann", "/devices").unwrap()["devices"].as_array().unwrap().len(), 1);
+    // The home is as empty as before: another try is a new device.
+    let mut again = Joining::start(&mut stage, "laptop", &[]);
+    assert_ne!(again.wait("link_offer")["offer"].as_str().unwrap(), offer);
+    assert!(again.end());
+    // A home with an account joins no other.
+    stage.stop("Ann");
+    let relay = stage.proxy("Ann").unwrap().url();
+    let refused = Command::new(PROGRAM)
+        .args(["chat", "--link", "--relay", &relay, "--home"])
+        .arg(stage.home("Ann"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("already"), "{refused:?}");
     stage.close();
 }
 

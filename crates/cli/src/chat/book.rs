@@ -87,16 +87,16 @@ pub(crate) fn named(conversation: &Conversation) -> Named {
     Named { id: *id, name, is_group: is_group(*kind) }
 }
 
-fn one<T>(text: &str, mut found: impl Iterator<Item = T>) -> Result<T, Fault> {
+pub(crate) fn one<T>(text: &str, mut found: impl Iterator<Item = T>) -> Result<T, Fault> {
     let first = found.next().ok_or_else(|| Fault::unknown_name(text, false))?;
     if found.next().is_some() { Err(Fault::unknown_name(text, true)) } else { Ok(first) }
 }
 
-fn is_beginning(text: &str, id: &str) -> bool {
+pub(crate) fn is_beginning(text: &str, id: &str) -> bool {
     text.len() >= ID_TYPED_LEN_MIN && id.starts_with(&text.to_ascii_lowercase())
 }
 
-fn short(id: &str) -> String {
+pub(crate) fn short(id: &str) -> String {
     id.chars().take(8).collect()
 }
 

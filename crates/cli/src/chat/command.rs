@@ -31,6 +31,14 @@ pub(crate) enum Command {
         grapheme: String,
     },
     Read,
+    Link {
+        offer: String,
+        is_primary: bool,
+    },
+    ConfirmLink,
+    CancelLink,
+    Devices(Option<String>),
+    RemoveDevice(String),
     Help,
     Quit,
 }
@@ -56,6 +64,15 @@ pub(crate) const COMMANDS: &[(&str, &str, &str)] = &[
     ("/typing", "", "tells who is there that you are typing"),
     ("/react", "N EMOJI", "reacts to message number N of the current conversation"),
     ("/read", "", "tells the senders that you have read the current conversation"),
+    (
+        "/link",
+        "CODE [primary]",
+        "links the new device that shows CODE (chat --link); `primary` gives it the account key too",
+    ),
+    ("/confirm-link", "", "says that the other device shows the same digits"),
+    ("/cancel-link", "", "says that it does not, or that you have changed your mind"),
+    ("/devices", "[NAME]", "lists your devices, or those of NAME"),
+    ("/remove-device", "#ID", "removes a device of yours"),
     ("/help", "", "shows this"),
     ("/quit", "", "ends; so does the end of the input"),
 ];
@@ -126,6 +143,13 @@ impl Command {
                 Self::React { place: place.trim_start_matches('#').parse().ok()?, grapheme: grapheme.clone() }
             }
             ("/read", []) => Self::Read,
+            ("/link", [offer]) => Self::Link { offer: offer.clone(), is_primary: false },
+            ("/link", [offer, role]) if role == "primary" => Self::Link { offer: offer.clone(), is_primary: true },
+            ("/confirm-link", []) => Self::ConfirmLink,
+            ("/cancel-link", []) => Self::CancelLink,
+            ("/devices", []) => Self::Devices(None),
+            ("/devices", [who]) => Self::Devices(Some(who.clone())),
+            ("/remove-device", [device]) => Self::RemoveDevice(device.clone()),
             ("/help", []) => Self::Help,
             ("/quit", []) => Self::Quit,
             _ => return None,
@@ -151,6 +175,11 @@ impl Command {
             Self::Typing => "typing",
             Self::React { .. } => "react",
             Self::Read => "read",
+            Self::Link { .. } => "link",
+            Self::ConfirmLink => "confirm-link",
+            Self::CancelLink => "cancel-link",
+            Self::Devices(_) => "devices",
+            Self::RemoveDevice(_) => "remove-device",
             Self::Help => "help",
             Self::Quit => "quit",
         }
@@ -206,7 +235,7 @@ mod tests {
     fn every_command_of_the_help_is_understood() {
         for (name, takes, _) in &COMMANDS[1..] {
             let example = match *takes {
-                "" | "[N]" => String::new(),
+                "" | "[N]" | "[NAME]" => String::new(),
                 "N EMOJI" => "3 👍".into(),
                 "GROUP MEMBER…" => "Tea Ann".into(),
                 _ => "Ann".into(),

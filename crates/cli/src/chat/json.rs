@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use super::saying::{
-    Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, reason, recovery, state, status,
-    suspicion,
+    DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, linking, reason, recovery,
+    state, status, suspicion,
 };
 
 /// One object, as one line without its end.
@@ -86,6 +86,7 @@ fn reply_object(command: &str, reply: &Reply) -> Value {
             name_conversation(&mut object, conversation);
             Value::Null
         }
+        Reply::Devices(devices) => json!({ "devices": devices.iter().map(device_object).collect::<Vec<_>>() }),
         Reply::History { of, messages } => {
             name_conversation(&mut object, of);
             json!({ "messages": messages.iter().map(line_object).collect::<Vec<_>>() })
@@ -126,6 +127,11 @@ fn happened_object(happened: &Happened) -> Map<String, Value> {
         Happened::Failed { conversation, who, failure: why } => {
             ("failed", conversation, json!({ "who": who, "failure": failure(*why).0 }))
         }
+        Happened::Devices { of, device, is_added } => {
+            object.insert("type".into(), if *is_added { "device_linked" } else { "device_removed" }.into());
+            merge(&mut object, json!({ "device": device, "of": of }));
+            return object;
+        }
         Happened::Other => {
             object.insert("type".into(), "other".into());
             return object;
@@ -143,11 +149,24 @@ fn passing_object(passing: &Passing) -> Value {
         Passing::CaughtUp => json!({ "type": "caught_up" }),
         Passing::Offline => json!({ "type": "offline" }),
         Passing::RelayChanged => json!({ "type": "relay_changed" }),
+        Passing::LinkOffer { offer, expires_ms } => {
+            json!({ "type": "link_offer", "offer": offer, "expires_ms": expires_ms })
+        }
+        Passing::LinkCode(code) => json!({ "type": "link_code", "code": code }),
+        Passing::LinkEnded(error) => {
+            let (reason, text) = linking(*error);
+            json!({ "type": "link_ended", "reason": reason, "text": text })
+        }
         Passing::Typing { conversation, who, is_typing } => json!({
             "type": "typing", "conversation": conversation.id.to_string(), "name": conversation.name, "by": who,
             "typing": is_typing,
         }),
     }
+}
+
+fn device_object(device: &DeviceLine) -> Value {
+    let DeviceLine { id, is_this, is_primary } = device;
+    json!({ "device": id, "this": is_this, "primary": is_primary })
 }
 
 fn listed_object(listed: &Listed) -> Value {

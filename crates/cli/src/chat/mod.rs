@@ -10,6 +10,7 @@
 
 mod book;
 mod command;
+mod joining;
 mod json;
 mod print;
 mod saying;
@@ -48,6 +49,10 @@ pub(crate) struct Arguments {
     /// The relay. What is given at the first start stands in your invitations, and is used whenever none is given.
     #[arg(long, value_name = "URL")]
     relay: Option<RelayAddress>,
+    /// Makes this a new device of an account that is elsewhere: prints a code for /link on the device that has it. For the
+    /// first start, in place of --name; --relay must be the relay of that account.
+    #[arg(long, conflicts_with = "name")]
+    link: bool,
     /// Speaks JSON: one object on each line of standard output. Commands are the same.
     #[arg(long)]
     json: bool,
@@ -56,9 +61,11 @@ pub(crate) struct Arguments {
 const AFTER_HELP: &str = "\
 With --json every object has a `type` and `at_us`, microseconds since 1970. Each command is answered in order by one \
 `reply` or `error` object with its `command`. Everything else is told as it happens: `message`, `sent`, `delivered`, `read`, \
-`contact`, `ready`, `group_changed`, `removed`, `undecryptable`, `gap`, `suspicion` and `failed` have a rising `event` number; \
+`contact`, `ready`, `group_changed`, `removed`, `undecryptable`, `gap`, `suspicion`, `device_linked`, `device_removed` and \
+`failed` have a rising `event` number; \
 after a crash the last ones may come again with the same number, to be ignored. `online`, `caught_up`, `offline`, \
-`relay_changed` and `typing` have none. Nothing is marked as read but by /read.";
+`relay_changed`, `typing`, `link_offer`, `link_code` and `link_ended` have none. With --link, `hello` comes when the device \
+has an account; until then /confirm-link, /cancel-link and /quit are obeyed. Nothing is marked as read but by /read.";
 
 /// The relay of those who name none.
 const RELAY: &str = "ws://127.0.0.1:4460/v1/ws";
@@ -75,8 +82,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 async fn talk(arguments: Arguments, store: SqlCipherStore) -> Result<(), Failure> {
-    let Arguments { home: _, name, relay, json } = arguments;
-    let (client, relay, is_new) = begin(&store, name.as_deref(), relay)?;
+    let Arguments { home: _, name, relay, link, json } = arguments;
+    let mut voice = Voice { json, is_cut: false };
+    let mut lines = lines();
+    let (client, relay, is_new) = if link {
+        let relay = relay.map_or_else(|| address(RELAY), Ok)?;
+        match joining::join(&store, &relay, &mut voice, &mut lines).await? {
+            Some(client) => (client, relay, true),
+            None => return Ok(()),
+        }
+    } else {
+        begin(&store, name.as_deref(), relay)?
+    };
     let hello = Saying::Hello {
         name: client.name().to_owned(),
         account: client.account(),
@@ -84,7 +101,6 @@ async fn talk(arguments: Arguments, store: SqlCipherStore) -> Result<(), Failure
         relay: relay.as_str().to_owned(),
         is_new,
     };
-    let mut voice = Voice { json, is_cut: false };
     voice.say(&hello);
     voice.flush();
     let own = client.account();
@@ -92,7 +108,7 @@ async fn talk(arguments: Arguments, store: SqlCipherStore) -> Result<(), Failure
     let options = Options::new(relay).on_idle(Box::new(move || idle.checkpoint()));
     let (handle, notices) = spawn(client, store, options);
     let mut session = Session::new(handle, voice, own).await;
-    session.run(lines(), notices).await;
+    session.run(lines, notices).await;
     session.end().await.map_err(Failure::Driver)
 }
 
@@ -104,20 +120,24 @@ fn begin(
 ) -> Result<(Client<SqlCipherStore>, RelayAddress, bool), Failure> {
     let rng = &mut UnwrapErr(SysRng);
     let now = UnixMs::from_u64(json::now_us() / 1_000);
-    let parse = |text: &str| text.parse::<RelayAddress>().map_err(|error| Failure::Input { why: error.to_string() });
     if let Some(client) = Client::open(store.clone(), now, rng).map_err(Failure::Client)? {
         let relay = match relay {
             Some(relay) => relay,
-            None => parse(&client.relay_url().map_err(Failure::Client)?)?,
+            None => address(&client.relay_url().map_err(Failure::Client)?)?,
         };
         return Ok((client, relay, false));
     }
     let Some(name) = name else {
-        return Err(Failure::Input { why: "nobody lives here yet: say who you are with --name NAME".into() });
+        let why = "nobody lives here yet: say who you are with --name NAME, or join an account with --link";
+        return Err(Failure::Input { why: why.into() });
     };
-    let relay = relay.map_or_else(|| parse(RELAY), Ok)?;
+    let relay = relay.map_or_else(|| address(RELAY), Ok)?;
     let client = Client::create(store.clone(), name, relay.as_str(), now, rng).map_err(Failure::Client)?;
     Ok((client, relay, true))
+}
+
+fn address(text: &str) -> Result<RelayAddress, Failure> {
+    text.parse().map_err(|error: undertone_net::BadAddress| Failure::Input { why: error.to_string() })
 }
 
 /// The lines of standard input, read by a thread of their own; the channel ends with the input.

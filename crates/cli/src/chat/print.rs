@@ -7,7 +7,8 @@ use undertone::conversation::{ConversationState, MessageStatus};
 
 use super::command::COMMANDS;
 use super::saying::{
-    Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, reason, recovery, state, suspicion,
+    DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, linking, reason, recovery,
+    state, suspicion,
 };
 
 /// The lines for one thing said; none if a person need not see it.
@@ -68,6 +69,7 @@ fn reply_text(reply: &Reply) -> Option<String> {
         }
         Reply::Conversations(conversations) if conversations.is_empty() => "  (no conversations yet)".to_owned(),
         Reply::Conversations(conversations) => conversations.iter().map(listed_text).collect::<Vec<_>>().join("\n"),
+        Reply::Devices(devices) => devices.iter().map(device_text).collect::<Vec<_>>().join("\n"),
         Reply::Current(conversation) => format!("  → {}", title(conversation)),
         Reply::History { messages, .. } if messages.is_empty() => "  (nothing yet)".to_owned(),
         Reply::History { messages, .. } => {
@@ -78,6 +80,13 @@ fn reply_text(reply: &Reply) -> Option<String> {
             COMMANDS.iter().map(line).collect::<Vec<_>>().join("\n")
         }
     })
+}
+
+fn device_text(device: &DeviceLine) -> String {
+    let DeviceLine { id, is_this, is_primary } = device;
+    let this = if *is_this { "  this one" } else { "" };
+    let primary = if *is_primary { "  holds the account key" } else { "" };
+    format!("  #{}{this}{primary}", super::book::short(id))
 }
 
 fn listed_text(listed: &Listed) -> String {
@@ -164,6 +173,11 @@ fn happened_text(happened: &Happened) -> Option<String> {
             let who = who.as_deref().map(|who| format!("{}: ", clean(who))).unwrap_or_default();
             format!("  ! {} · {who}{}", clean(&conversation.name), failure(*why).1)
         }
+        Happened::Devices { of, device, is_added } => {
+            let whose = of.as_deref().map_or("you have".to_owned(), |name| format!("{} has", clean(name)));
+            let (what, id) = (if *is_added { "a new device" } else { "a device less" }, super::book::short(device));
+            format!("  * {whose} {what}: #{id}")
+        }
         Happened::Other => return None,
     })
 }
@@ -176,6 +190,13 @@ fn passing_text(passing: &Passing) -> Option<String> {
         Passing::RelayChanged => {
             "  ! this is not the relay that it was; nothing is sent to it. Ask its operator.".to_owned()
         }
+        Passing::LinkOffer { offer, .. } => format!(
+            "  Within ten minutes, on the device that has the account:\n\n/link {offer}\n\n  Show it to nobody else."
+        ),
+        Passing::LinkCode(code) => format!(
+            "  * both devices must show {code}\n    /confirm-link on both if they do, /cancel-link if not, or if you hold only one of them"
+        ),
+        Passing::LinkEnded(error) => format!("  ! not linked: {}", linking(*error).1),
         Passing::Typing { conversation, who, is_typing: true } => {
             format!("  … {} is typing{}", clean(who), in_group(conversation))
         }

@@ -2,8 +2,9 @@
 
 use undertone::content::{ContentError, Intent};
 use undertone::conversation::{ConversationId, ConversationKind, ConversationState, Message, MessageStatus};
-use undertone::engine::{Failure, Reason, Recovery, Suspicion};
-use undertone::identity::{AccountId, DeviceId, InvitationError, SafetyNumber};
+use undertone::engine::{Failure, Reason, Recovery, Signal, Suspicion};
+use undertone::identity::linking::{Abort, LinkingError, OfferError};
+use undertone::identity::{AccountId, Capability, Device, DeviceId, InvitationError, SafetyNumber};
 use undertone::{Error, ErrorKind};
 
 /// One thing said.
@@ -48,7 +49,22 @@ pub(crate) enum Reply {
         of: Named,
         messages: Vec<Line>,
     },
+    Devices(Vec<DeviceLine>),
     Help,
+}
+
+/// A device, as it is shown.
+pub(crate) struct DeviceLine {
+    pub(crate) id: String,
+    pub(crate) is_this: bool,
+    pub(crate) is_primary: bool,
+}
+
+impl DeviceLine {
+    /// A device, seen from the device `own`.
+    pub(crate) fn new(device: &Device, own: &DeviceId) -> Self {
+        Self { id: device.id().to_string(), is_this: device.id() == *own, is_primary: device.can(Capability::PRIMARY) }
+    }
 }
 
 /// A conversation, as it is shown.
@@ -150,6 +166,12 @@ pub(crate) enum Happened {
         who: Option<String>,
         failure: Failure,
     },
+    /// An account has a device more, or less; it is our own if it has no name.
+    Devices {
+        of: Option<String>,
+        device: String,
+        is_added: bool,
+    },
     /// Something that this program does not know.
     Other,
 }
@@ -161,6 +183,23 @@ pub(crate) enum Passing {
     Offline,
     RelayChanged,
     Typing { conversation: Named, who: String, is_typing: bool },
+    LinkOffer { offer: String, expires_ms: u64 },
+    LinkCode(String),
+    LinkEnded(LinkingError),
+}
+
+impl Passing {
+    /// What a linking has to say, if that is what it is.
+    pub(crate) fn of_linking(signal: Signal) -> Option<Self> {
+        Some(match signal {
+            Signal::LinkOffer(offer) => {
+                Self::LinkOffer { offer: offer.to_string(), expires_ms: offer.expires().as_u64() }
+            }
+            Signal::LinkCode(code) => Self::LinkCode(code.to_string()),
+            Signal::LinkEnded(error) => Self::LinkEnded(error),
+            _ => return None,
+        })
+    }
 }
 
 /// Why something was not done: a stable number, who is at fault, and what helps.
@@ -196,6 +235,17 @@ impl Fault {
         Self { code: 5, kind: "misuse", text, help: "/history shows the numbers" }
     }
 
+    /// This device has no account yet.
+    pub(crate) fn no_account() -> Self {
+        let text = "this device has no account yet".to_owned();
+        Self {
+            code: 9,
+            kind: "misuse",
+            text,
+            help: "/link the code on the device that has, then /confirm-link on both",
+        }
+    }
+
     /// The client has stopped.
     pub(crate) fn stopped() -> Self {
         let text = "the client has stopped".to_owned();
@@ -225,6 +275,12 @@ impl From<ContentError> for Fault {
 impl From<InvitationError> for Fault {
     fn from(error: InvitationError) -> Self {
         Self { code: 8, kind: "misuse", text: error.to_string(), help: "copy the whole line that /invite prints" }
+    }
+}
+
+impl From<OfferError> for Fault {
+    fn from(error: OfferError) -> Self {
+        Self { code: 10, kind: "misuse", text: error.to_string(), help: "copy the whole line that chat --link prints" }
     }
 }
 
@@ -333,4 +389,20 @@ pub(crate) fn failure(failure: Failure) -> (&'static str, &'static str) {
         Failure::TooLarge => ("too_large", "the group is too large for its welcome to fit into an inbox"),
         _ => ("other", "this version does not know why"),
     }
+}
+
+/// Why a linking ended, likewise.
+pub(crate) fn linking(error: LinkingError) -> (&'static str, String) {
+    let word = match error {
+        LinkingError::Expired => "expired",
+        LinkingError::AnotherRelay => "another_relay",
+        LinkingError::Commitment => "commitment",
+        LinkingError::Malformed => "malformed",
+        LinkingError::Refused => "refused",
+        LinkingError::Identity(_) => "identity",
+        LinkingError::Aborted(Abort::Declined) => "declined",
+        LinkingError::Aborted(_) => "failed",
+        _ => "other",
+    };
+    (word, error.to_string())
 }

@@ -9,16 +9,17 @@ use undertone::content::{Content, TypingState};
 use undertone::conversation::{ConversationId, Message};
 use undertone::crypto::CryptoRng;
 use undertone::engine::{Client, Event, EventId, Signal};
-use undertone::identity::{AccountId, Invitation};
+use undertone::identity::linking::Offer;
+use undertone::identity::{AccountId, Invitation, Role};
 use undertone::time::UnixMs;
 use undertone_net::{DriverError, Handle, Notice};
 use undertone_sqlcipher::SqlCipherStore;
 
 use super::Voice;
-use super::book::{Book, named};
+use super::book::{Book, is_beginning, named, one};
 use super::command::Command;
 use super::json::now_us;
-use super::saying::{Fault, Happened, Line, Listed, Passing, Reply, Saying};
+use super::saying::{DeviceLine, Fault, Happened, Line, Listed, Passing, Reply, Saying};
 
 type Engine = Client<SqlCipherStore>;
 
@@ -183,6 +184,29 @@ impl Session {
                 let id = self.here()?;
                 self.mark_read(id).await?;
                 Ok(Reply::Done)
+            }
+            Command::Link { offer, is_primary } => {
+                let offer: Offer = offer.parse().map_err(Fault::from)?;
+                let role = if is_primary { Role::Primary } else { Role::Linked };
+                self.done(move |client, now, rng| client.link_device(&offer, role, now, rng)).await
+            }
+            Command::ConfirmLink => self.done(|client, now, rng| client.confirm_link(now, rng)).await,
+            Command::CancelLink => self.done(|client, now, rng| client.cancel_link(now, rng)).await,
+            Command::Devices(who) => {
+                let account = who.map_or(Ok(self.own), |who| self.book.account(&who))?;
+                let devices = move |client: &Engine| {
+                    let line = |device: &_| DeviceLine::new(device, &client.device());
+                    Ok(client.devices(&account)?.iter().map(line).collect())
+                };
+                Ok(Reply::Devices(self.call(move |client, _, _| devices(client)).await?))
+            }
+            Command::RemoveDevice(text) => {
+                let own = self.own;
+                let devices = self.call(move |client, _, _| client.devices(&own)).await?;
+                let id = text.strip_prefix('#').unwrap_or(&text);
+                let meant = devices.iter().map(undertone::identity::Device::id);
+                let device = one(&text, meant.filter(|device| is_beginning(id, &device.to_string())))?;
+                self.done(move |client, now, rng| client.remove_device(&device, now, rng)).await
             }
             Command::Help => Ok(Reply::Help),
             Command::Quit => Ok(Reply::Done),
@@ -379,8 +403,19 @@ impl Session {
                 who: account.map(|account| book.name(&account)),
                 failure,
             },
+            Event::DeviceLinked { account, device } => {
+                Happened::Devices { of: self.name_of_other(&account), device: device.to_string(), is_added: true }
+            }
+            Event::DeviceRemoved { account, device } => {
+                Happened::Devices { of: self.name_of_other(&account), device: device.to_string(), is_added: false }
+            }
             _ => Happened::Other,
         }
+    }
+
+    /// The name of an account that is not ours.
+    fn name_of_other(&self, account: &AccountId) -> Option<String> {
+        (*account != self.own).then(|| self.book.name(account))
     }
 
     async fn pass_on(&mut self, signal: Signal) {
@@ -405,7 +440,10 @@ impl Session {
                     is_typing: state != TypingState::Stopped,
                 }
             }
-            _ => return,
+            signal => match Passing::of_linking(signal) {
+                Some(passing) => passing,
+                None => return,
+            },
         };
         self.voice.say(&Saying::Passing(passing));
     }
