@@ -21,6 +21,7 @@
 //! | `lookup` | learning the keys of an account, first contact, welcomes |
 //! | `linking`, `joining`, `postbox` | linking a device: the one that has the account key, the new one, and what lies between |
 //! | `shelf` | our own slots in the directory |
+//! | `trust` | whether a person has made sure of an account |
 //! | `query` | what an app reads |
 //! | `rows`, `event` | what is stored and told |
 
@@ -37,6 +38,7 @@ mod receive;
 mod rows;
 mod shelf;
 mod step;
+mod trust;
 mod upkeep;
 
 pub use client::{Client, Input, Output, StepId};

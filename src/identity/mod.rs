@@ -42,7 +42,7 @@ pub use local::{
 };
 pub use name::{DisplayName, NAME_LEN_MAX, NameError};
 pub use new_device::{DEVICE_REQUEST_LEN_MAX, DeviceRequest, NewDevice};
-pub use safety::{QR_LEN, SafetyNumber, Scan};
+pub use safety::{QR_LEN, SafetyNumber, Scan, Verification};
 
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 

@@ -58,6 +58,13 @@ impl SafetyNumber {
         bytes
     }
 
+    /// The number of a payload that [`SafetyNumber::to_qr`] made and we have stored.
+    pub(super) fn from_qr(payload: &[u8]) -> Option<Self> {
+        let (&QR_VERSION, fingerprints) = payload.split_first()? else { return None };
+        let (one, other) = fingerprints.split_at_checked(FINGERPRINT_LEN)?;
+        Some(Self { fingerprints: [one.try_into().ok()?, other.try_into().ok()?] })
+    }
+
     /// Compares with the payload of a scanned code.
     pub fn scan(&self, payload: &[u8]) -> Scan {
         match payload.split_first() {
@@ -68,6 +75,18 @@ impl SafetyNumber {
             _ => Scan::Unreadable,
         }
     }
+}
+
+/// Whether a person has made sure of an account (rule ID-32).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Verification {
+    /// Nobody has compared the number.
+    Unverified,
+    /// Somebody has, and it is the same.
+    Verified,
+    /// Somebody has, and it was another one: a key has changed since.
+    Changed,
 }
 
 impl fmt::Display for SafetyNumber {

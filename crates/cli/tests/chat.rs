@@ -59,6 +59,9 @@ fn two_people_talk_quit_and_find_everything_again() {
         .map(|(who, line)| stage.command(who, line).unwrap()["number"].as_str().unwrap().to_owned());
     assert_eq!(numbers[0], numbers[1]);
     assert_eq!(numbers[0].chars().filter(char::is_ascii_digit).count(), 60);
+    assert_eq!(stage.command("Ann", "/safety Bob").unwrap()["verification"], "unverified");
+    stage.command("Ann", "/verify Bob").unwrap();
+    assert_eq!(stage.command("Ann", "/safety Bob").unwrap()["verification"], "verified");
 
     let mark = stage.mark();
     stage.command("Bob", "/typing").unwrap();

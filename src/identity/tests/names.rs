@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::Account;
-use crate::identity::{DisplayName, NAME_LEN_MAX, NameError, QR_LEN, SafetyNumber, Scan};
+use crate::identity::{DisplayName, NAME_LEN_MAX, NameError, QR_LEN, SafetyNumber, Scan, Verification, peers};
+use crate::store::{Direction, MemoryStore, Overlay, Store, StoreError, Table, Tx};
 
 #[test]
 fn names_of_people_are_taken_as_they_are() {
@@ -109,6 +110,30 @@ fn a_scanned_code_matches_its_own_number_only() {
     let mut other_version = theirs.to_qr();
     other_version[0] = 2;
     assert_eq!(ours.scan(&other_version), Scan::Unreadable);
+}
+
+// spec ID-32
+#[test]
+fn an_account_is_verified_for_the_number_that_was_compared_and_for_no_other() {
+    let (alice, bob) = (Account::new(30), Account::new(31));
+    let number = SafetyNumber::of(&alice.certificate, &bob.certificate);
+    let another = SafetyNumber::of(&alice.certificate, &bob.certificate_again());
+    let (store, overlay) = (MemoryStore::new(), Overlay::default());
+    let mut tx = Tx::new(&store, &overlay);
+    let of = |tx: &Tx<'_>, number| peers::verification(tx, bob.id(), number);
+    assert_eq!(of(&tx, &number), Ok(Verification::Unverified));
+    peers::set_verified(&mut tx, bob.id(), &number);
+    store.commit(&tx.into_batch()).unwrap();
+    let mut tx = Tx::new(&store, &overlay);
+    assert_eq!(of(&tx, &number), Ok(Verification::Verified));
+    assert_eq!(of(&tx, &another), Ok(Verification::Changed));
+    assert_eq!(peers::verification(&tx, alice.id(), &number), Ok(Verification::Unverified));
+    assert_eq!(peers::load(&tx, bob.id()), Ok(None), "a number is no pin");
+    let (key, value) = tx.scan_prefix(Table::Peers, &[2], Direction::Ascending, 1).unwrap().remove(0);
+    for damaged in [&value[1..], &value[..60], &[&value[..], &[0]].concat()[..], &[&[2], &value[1..]].concat()[..]] {
+        tx.put(Table::Peers, &key, damaged.to_vec());
+        assert_eq!(of(&tx, &number), Err(StoreError::Corrupt));
+    }
 }
 
 proptest! {

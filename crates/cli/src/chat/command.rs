@@ -11,6 +11,7 @@ pub(crate) enum Command {
     Invite,
     Add(String),
     Safety(String),
+    Verify(String),
     List,
     To(String),
     Group {
@@ -53,6 +54,7 @@ pub(crate) const COMMANDS: &[(&str, &str, &str)] = &[
     ("/invite", "", "prints your invitation: hand it to whoever wants to talk to you"),
     ("/add", "INVITATION", "opens the conversation with whoever made the invitation"),
     ("/safety", "NAME", "shows the number that you and NAME compare to know that nobody stands between you"),
+    ("/verify", "NAME", "says that you have compared the number with NAME, and that it is the same"),
     ("/list", "", "lists your conversations"),
     ("/to", "NAME|#ID", "makes another conversation the current one"),
     ("/group", "NAME [MEMBER…]", "makes a group with people you know"),
@@ -125,6 +127,7 @@ impl Command {
             ("/invite", []) => Self::Invite,
             ("/add", [invitation]) => Self::Add(invitation.clone()),
             ("/safety", [who]) => Self::Safety(who.clone()),
+            ("/verify", [who]) => Self::Verify(who.clone()),
             ("/list", []) => Self::List,
             ("/to", [whom]) => Self::To(whom.clone()),
             ("/group", [name, members @ ..]) if !name.trim().is_empty() => {
@@ -164,6 +167,7 @@ impl Command {
             Self::Invite => "invite",
             Self::Add(_) => "add",
             Self::Safety(_) => "safety",
+            Self::Verify(_) => "verify",
             Self::List => "list",
             Self::To(_) => "to",
             Self::Group { .. } => "group",

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::saying::{
     DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, linking, reason, recovery,
-    state, status, suspicion,
+    state, status, suspicion, verification,
 };
 
 /// One object, as one line without its end.
@@ -78,7 +78,9 @@ fn reply_object(command: &str, reply: &Reply) -> Value {
             json!({ "name": name, "account": account.to_string(), "device": device.to_string() })
         }
         Reply::Invitation(invitation) => json!({ "invitation": invitation }),
-        Reply::Safety { who, number } => json!({ "name": who, "number": number.to_string() }),
+        Reply::Safety { who, number, verification: is } => {
+            json!({ "name": who, "number": number.to_string(), "verification": verification(*is).0 })
+        }
         Reply::Conversations(conversations) => {
             json!({ "conversations": conversations.iter().map(listed_object).collect::<Vec<_>>() })
         }

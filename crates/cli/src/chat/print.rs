@@ -8,7 +8,7 @@ use undertone::conversation::{ConversationState, MessageStatus};
 use super::command::COMMANDS;
 use super::saying::{
     DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, linking, reason, recovery,
-    state, suspicion,
+    state, suspicion, verification,
 };
 
 /// The lines for one thing said; none if a person need not see it.
@@ -64,8 +64,9 @@ fn reply_text(reply: &Reply) -> Option<String> {
             format!("  {}\n  account {account}\n  device  {device}", clean(name))
         }
         Reply::Invitation(invitation) => format!("  {invitation}"),
-        Reply::Safety { who, number } => {
-            format!("  {number}\n  If {} sees the same number, nobody stands between you.", clean(who))
+        Reply::Safety { who, number, verification: is } => {
+            let is = verification(*is).1;
+            format!("  {number}\n  If {} sees the same number, nobody stands between you ({is}).", clean(who))
         }
         Reply::Conversations(conversations) if conversations.is_empty() => "  (no conversations yet)".to_owned(),
         Reply::Conversations(conversations) => conversations.iter().map(listed_text).collect::<Vec<_>>().join("\n"),

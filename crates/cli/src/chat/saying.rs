@@ -4,7 +4,7 @@ use undertone::content::{ContentError, Intent};
 use undertone::conversation::{ConversationId, ConversationKind, ConversationState, Message, MessageStatus};
 use undertone::engine::{Failure, Reason, Recovery, Signal, Suspicion};
 use undertone::identity::linking::{Abort, LinkingError, OfferError};
-use undertone::identity::{AccountId, Capability, Device, DeviceId, InvitationError, SafetyNumber};
+use undertone::identity::{AccountId, Capability, Device, DeviceId, InvitationError, SafetyNumber, Verification};
 use undertone::{Error, ErrorKind};
 
 /// One thing said.
@@ -41,6 +41,7 @@ pub(crate) enum Reply {
     Safety {
         who: String,
         number: SafetyNumber,
+        verification: Verification,
     },
     Conversations(Vec<Listed>),
     /// The current conversation is now this one.
@@ -405,4 +406,13 @@ pub(crate) fn linking(error: LinkingError) -> (&'static str, String) {
         _ => "other",
     };
     (word, error.to_string())
+}
+
+/// Whether a person has made sure of an account, likewise.
+pub(crate) fn verification(verification: Verification) -> (&'static str, &'static str) {
+    match verification {
+        Verification::Unverified => ("unverified", "you have not compared it yet; /verify says that you have"),
+        Verification::Verified => ("verified", "you have compared it, and it is the same"),
+        Verification::Changed => ("changed", "you have compared another number: a key has changed since"),
+    }
 }

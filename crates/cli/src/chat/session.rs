@@ -136,8 +136,14 @@ impl Session {
             }
             Command::Safety(who) => {
                 let account = self.book.account(&who)?;
-                let number = self.call(move |client, _, _| client.safety_number(&account)).await?;
-                Ok(Reply::Safety { who, number })
+                let safety =
+                    move |client: &Engine| Ok((client.safety_number(&account)?, client.verification(&account)?));
+                let (number, verification) = self.call(move |client, _, _| safety(client)).await?;
+                Ok(Reply::Safety { who, number, verification })
+            }
+            Command::Verify(who) => {
+                let account = self.book.account(&who)?;
+                self.done(move |client, now, rng| client.verify(&account, now, rng)).await
             }
             Command::List => {
                 self.refresh().await;
