@@ -152,7 +152,7 @@ impl Collector {
 }
 
 /// Appends chunk `index` of a value (rule DM-91).
-fn push_chunk(value: &[u8], chunk_len: ChunkLen, index: ChunkIndex, into: &mut Vec<u8>) {
+pub(super) fn push_chunk(value: &[u8], chunk_len: ChunkLen, index: ChunkIndex, into: &mut Vec<u8>) {
     let len = chunk_len.as_usize();
     let end = into.len() + len;
     match value.chunks(len).nth(usize::from(index.0)) {

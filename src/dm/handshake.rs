@@ -114,7 +114,8 @@ pub(super) fn initiate(
     };
     let (chunk_len, signed_id) = (*chunk_len, signed.id());
     let handshake = Handshake { chunk_len, signed: signed_id, one_time, ephemeral: ephemeral.public(), ciphertext };
-    let session = session_id(sides, &signed.to_transcript(), &prekeys, &handshake);
+    let session =
+        session_id(sides, chunk_len, &signed.to_transcript(), &prekeys, (&handshake.ephemeral, &handshake.ciphertext));
     Ok((handshake, session, input.derive(&session)))
 }
 
@@ -149,24 +150,31 @@ pub(super) fn respond(
         }
     };
     input.push(&kem.decapsulate(&handshake.ciphertext));
-    let session = session_id(sides, &signed_transcript, &prekeys, handshake);
+    let session =
+        session_id(sides, handshake.chunk_len, &signed_transcript, &prekeys, (ephemeral, &handshake.ciphertext));
     Ok((session, input.derive(&session)))
 }
 
 /// What of the second prekey enters the transcript: one of the two is empty.
-struct Prekeys {
-    last_resort: Vec<u8>,
-    pair: Vec<u8>,
+pub(super) struct Prekeys {
+    pub(super) last_resort: Vec<u8>,
+    pub(super) pair: Vec<u8>,
 }
 
 /// Rule DM-14.
-fn session_id(sides: &Sides, signed: &[u8], prekeys: &Prekeys, handshake: &Handshake) -> SessionId {
+pub(super) fn session_id(
+    sides: &Sides,
+    chunk_len: ChunkLen,
+    signed: &[u8],
+    prekeys: &Prekeys,
+    (ephemeral, ciphertext): (&DhPublic, &KemCiphertext),
+) -> SessionId {
     let Sides { initiator, responder } = sides;
     SessionId(hash(
         DIRECT_TRANSCRIPT,
         &[
             &[VERSION],
-            &(handshake.chunk_len.as_usize() as u16).to_be_bytes(),
+            &(chunk_len.as_usize() as u16).to_be_bytes(),
             initiator.account.as_bytes(),
             initiator.device.as_bytes(),
             responder.account.as_bytes(),
@@ -174,27 +182,27 @@ fn session_id(sides: &Sides, signed: &[u8], prekeys: &Prekeys, handshake: &Hands
             signed,
             &prekeys.last_resort,
             &prekeys.pair,
-            handshake.ephemeral.as_bytes(),
-            handshake.ciphertext.as_bytes(),
+            ephemeral.as_bytes(),
+            ciphertext.as_bytes(),
         ],
     ))
 }
 
 /// The concatenation of the shared secrets, wiped when dropped.
-struct SecretInput(Zeroizing<Vec<u8>>);
+pub(super) struct SecretInput(Zeroizing<Vec<u8>>);
 
 impl SecretInput {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         // Room for all five, so that growing leaves no copy behind.
         Self(Zeroizing::new(Vec::with_capacity(5 * 32)))
     }
 
-    fn push(&mut self, secret: &Secret32) {
+    pub(super) fn push(&mut self, secret: &Secret32) {
         self.0.extend_from_slice(secret.expose());
     }
 
     /// Rule DM-13.
-    fn derive(self, session: &SessionId) -> HandshakeKeys {
+    pub(super) fn derive(self, session: &SessionId) -> HandshakeKeys {
         let [root, header, next_header, pq] =
             kdf::derive_many(&[0; 32], &self.0, DIRECT_HANDSHAKE, &[session.as_bytes()]);
         HandshakeKeys { root: RootKey::from_secret(root), header, next_header, pq: PqKey::from_secret(pq) }

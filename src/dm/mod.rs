@@ -13,6 +13,7 @@
 //! | `ratchet`, `skipped` | chains and headers; the seeds of messages that were passed over |
 //! | `pq`, `chunk` | the post-quantum ratchet, and the pieces in which its keys travel |
 //! | `session`, `sessions` | one session; all that there are with a device, as rows |
+//! | `steps` | the key schedule in single steps, for who checks it |
 //!
 //! Invariants: everything is keyed by the peer's [`DeviceId`]; a call that fails leaves every row as it was; nothing
 //! changes before the payload has opened.
@@ -28,6 +29,7 @@ mod ratchet;
 mod session;
 mod sessions;
 mod skipped;
+pub mod steps;
 
 #[cfg(fuzzing)]
 pub mod fuzzing;

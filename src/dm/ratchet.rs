@@ -33,13 +33,13 @@ use super::pq::{PqChange, PqEpoch, PqRatchet, Role};
 use super::{DmError, SessionId, VERSION};
 
 /// Bytes of the random part in front of every message.
-const RANDOM_LEN: usize = 16;
+pub(super) const RANDOM_LEN: usize = 16;
 /// Bytes of a header in clear.
 const HEADER_LEN: usize = 44;
 /// Bytes in front of the sealed payload: the random part, the header and its tag.
-const PREFIX_LEN: usize = RANDOM_LEN + HEADER_LEN + aead::TAG_LEN;
+pub(super) const PREFIX_LEN: usize = RANDOM_LEN + HEADER_LEN + aead::TAG_LEN;
 /// The payload's nonce: its key is used once.
-const PAYLOAD_NONCE: [u8; 12] = [0; 12];
+pub(super) const PAYLOAD_NONCE: [u8; 12] = [0; 12];
 
 /// Bytes that sealing adds to a plaintext at least: 125, with the shortest chunks.
 pub const MESSAGE_OVERHEAD_LEN_MIN: usize = message_overhead_len(ChunkLen::MIN);
@@ -52,8 +52,8 @@ pub const fn message_overhead_len(chunk_len: ChunkLen) -> usize {
 /// A ratchet message, split into its parts and not yet opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RatchetMessage<'m> {
-    prefix: &'m [u8; PREFIX_LEN],
-    payload: &'m [u8],
+    pub(super) prefix: &'m [u8; PREFIX_LEN],
+    pub(super) payload: &'m [u8],
 }
 
 impl<'m> RatchetMessage<'m> {
@@ -78,21 +78,21 @@ impl<'m> RatchetMessage<'m> {
 
 /// Rule DM-25. Who sends what to whom in which session needs no mention: every key comes from the transcript that
 /// names them, and each direction has its own.
-fn payload_aad(prefix: &[u8], ad: &[u8]) -> Vec<u8> {
+pub(super) fn payload_aad(prefix: &[u8], ad: &[u8]) -> Vec<u8> {
     transcript(DIRECT_AAD, &[&[VERSION], prefix, ad])
 }
 
 /// What a header says: 44 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
-struct Header {
+pub struct Header {
     /// The sender's ratchet key: one per chain.
-    key: DhPublic,
+    pub key: DhPublic,
     /// The place of the message in its chain, from 0.
-    n: u32,
+    pub n: u32,
     /// How many messages the sender's chain before this one had.
-    pn: u32,
+    pub pn: u32,
     /// The pq epoch whose key is mixed into the message key.
-    pq_epoch: PqEpoch,
+    pub pq_epoch: PqEpoch,
 }
 
 impl Header {
@@ -359,10 +359,9 @@ impl Ratchet {
         let key = seed.into_message_key(self.pq.receiving_key(epoch)?, epoch, message.random());
         let mut plaintext = aead::open(&key, &PAYLOAD_NONCE, &payload_aad(message.prefix, ad), message.payload)
             .map_err(|_| DmError::Authentication)?;
-        let chunk_at = plaintext.len().checked_sub(self.pq.chunk_len().as_usize()).ok_or(DmError::Malformed)?;
-        let index_at = chunk_at.checked_sub(1).ok_or(DmError::Malformed)?;
-        let pq = self.pq.receive(epoch, plaintext[index_at], &plaintext[chunk_at..])?;
-        plaintext.truncate(index_at);
+        let Payload { text, chunk_index, chunk } = split_payload(&plaintext, self.pq.chunk_len())?;
+        let (text_len, pq) = (text.len(), self.pq.receive(epoch, chunk_index, chunk)?);
+        plaintext.truncate(text_len);
         Ok(Opened { plaintext, pq })
     }
 
@@ -548,15 +547,33 @@ fn check_jump(from: u32, to: u32) -> Result<(), DmError> {
     if jump > DM_JUMP_MAX { Err(DmError::JumpTooLarge { jump }) } else { Ok(()) }
 }
 
+/// The parts of an opened payload: `plaintext | index u8 | chunk`.
+pub(super) struct Payload<'p> {
+    pub(super) text: &'p [u8],
+    pub(super) chunk_index: u8,
+    pub(super) chunk: &'p [u8],
+}
+
+/// Splits an opened payload (rule DM-93).
+///
+/// # Errors
+/// [`DmError::Malformed`] if it is shorter than an index and a chunk.
+pub(super) fn split_payload(payload: &[u8], chunk_len: ChunkLen) -> Result<Payload<'_>, DmError> {
+    let chunk_at = payload.len().checked_sub(chunk_len.as_usize()).ok_or(DmError::Malformed)?;
+    let (front, chunk) = payload.split_at(chunk_at);
+    let (&chunk_index, text) = front.split_last().ok_or(DmError::Malformed)?;
+    Ok(Payload { text, chunk_index, chunk })
+}
+
 /// Appends `random 16 | sealed header 60`: the header's nonce is the first 12 of the random bytes (rule DM-21).
-fn seal_header(key: &SendHeaderKey, random: &[u8; RANDOM_LEN], header: &Header, into: &mut Vec<u8>) {
+pub(super) fn seal_header(key: &SendHeaderKey, random: &[u8; RANDOM_LEN], header: &Header, into: &mut Vec<u8>) {
     into.extend_from_slice(random);
     let from = into.len();
     header.tls_serialize(into).expect("writing to a Vec does not fail");
     aead::seal_in_place(key.as_secret(), header_nonce(random), random, into, from);
 }
 
-fn open_header(key: &RecvHeaderKey, message: &RatchetMessage<'_>) -> Option<Header> {
+pub(super) fn open_header(key: &RecvHeaderKey, message: &RatchetMessage<'_>) -> Option<Header> {
     #[cfg(test)]
     tests::HEADER_TRIALS.with(|trials| trials.set(trials.get() + 1));
     let random = message.random();

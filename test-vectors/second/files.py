@@ -1,9 +1,9 @@
 """Every file of vectors."""
 
 from . import vectors
-from .cases import conventions, identity, log
+from .cases import conventions, direct, identity, log
 
-MODULES = (conventions, identity, log)
+MODULES = (conventions, identity, log, direct)
 
 SUBJECT_NAMES = tuple(vectors.SUBJECTS)
 

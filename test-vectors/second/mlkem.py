@@ -1,6 +1,7 @@
-"""ML-KEM-768 (FIPS 203), in the names of that document. Slow, and not constant-time."""
+"""ML-KEM-768 (FIPS 203), in the names of that document. Slow, not constant-time, and with a memory for what it did."""
 
 import hashlib
+from functools import lru_cache
 
 Q, N, K, ETA, DU, DV = 3329, 256, 3, 2, 10, 4
 
@@ -115,6 +116,7 @@ def dot(f, g):
     return add(*(multiply(a, b) for a, b in zip(f, g)))
 
 
+@lru_cache(512)
 def matrix(rho):
     """Row i, column j of A."""
     return [[sample_ntt(rho, j, i) for j in range(K)] for i in range(K)]
@@ -162,6 +164,7 @@ def kpke_decrypt(dk, c):
     return byte_encode(compress(w, 1), 1)
 
 
+@lru_cache(512)
 def keygen(seed):
     """Algorithm 16 of d | z: (ek, dk)."""
     d, z = seed[:32], seed[32:]
@@ -175,12 +178,14 @@ def ek_is_valid(ek):
     return len(ek) == PUBLIC_LEN and all(x < Q for x in values)
 
 
+@lru_cache(512)
 def encapsulate(ek, m):
     """Algorithm 17: (shared secret, ciphertext)."""
     shared, r = G(m + Hash(ek))
     return shared, kpke_encrypt(ek, m, r)
 
 
+@lru_cache(512)
 def decapsulate(dk, c):
     """Algorithm 18; a wrong ciphertext gives another secret and no error."""
     dk_pke, ek, h, z = dk[: 384 * K], dk[384 * K : 768 * K + 32], dk[768 * K + 32 : 768 * K + 64], dk[768 * K + 64 :]

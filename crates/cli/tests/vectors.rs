@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
 /// Bytes of one value that the self-tests change.
-const PER_FIELD: &str = "4";
+const PER_FIELD: &str = "1";
 
 fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test-vectors")
@@ -81,6 +81,20 @@ fn the_library_derives_every_value() {
         assert!(refused == 0 || 2 * refused >= vectors, "{file}: more is accepted than refused");
     }
     assert!(summary["vectors"].as_u64().unwrap() > 400, "{summary}");
+}
+
+#[test]
+fn every_rule_that_a_file_names_exists() {
+    let spec = std::fs::read_dir(vectors().join("../spec")).unwrap().map(|entry| entry.unwrap().path());
+    let chapters = spec.filter(|path| path.extension().is_some_and(|is| is == "md"));
+    let text: String = chapters.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    copy(|name, file| {
+        let document: Value = serde_json::from_str(&file).unwrap();
+        for rule in document["rules"].as_array().into_iter().flatten().map(|rule| rule.as_str().unwrap()) {
+            assert!(text.contains(&format!("**{rule}**")), "{name} names {rule}");
+        }
+        None
+    });
 }
 
 #[test]

@@ -86,6 +86,16 @@ impl<'v> Inputs<'v> {
         values.map(|value| bytes(value).ok_or_else(|| fault(name, "holds no lower-case hexadecimal"))).collect()
     }
 
+    /// An object, with inputs of its own; who reads it calls [`Inputs::end`].
+    pub(super) fn object(&self, name: &str) -> Result<Inputs<'v>, Fault> {
+        Inputs::new(self.raw(name)?)
+    }
+
+    /// Whether something is so.
+    pub(super) fn is(&self, name: &str) -> Result<bool, Fault> {
+        self.raw(name)?.as_bool().ok_or_else(|| fault(name, "is neither true nor false"))
+    }
+
     /// A list of objects, each with inputs of its own.
     pub(super) fn objects(&self, name: &str) -> Result<Vec<Inputs<'v>>, Fault> {
         self.elements(name)?.iter().map(Inputs::new).collect()
@@ -125,7 +135,7 @@ impl<'v> Inputs<'v> {
 
     /// Randomness that the vector fixes.
     pub(super) fn randomness<const N: usize>(&self, name: &str) -> Result<FixedRandomness, Fault> {
-        self.array::<N>(name).map(|bytes| FixedRandomness { rest: bytes.to_vec(), is_short: false })
+        self.array::<N>(name).map(|bytes| FixedRandomness::new(bytes.to_vec()))
     }
 }
 
@@ -154,6 +164,10 @@ pub(super) struct FixedRandomness {
 }
 
 impl FixedRandomness {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self { rest: bytes, is_short: false }
+    }
+
     /// Fails unless the library drew exactly the bytes that were given.
     pub(super) fn end(self) -> Result<(), Stop> {
         ensure(self.rest.is_empty() && !self.is_short, "it draws more or less randomness than the vector gives")
