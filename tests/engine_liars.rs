@@ -11,7 +11,10 @@ use undertone::ErrorKind;
 use undertone::conversation::ConversationId;
 use undertone::dm;
 use undertone::engine::{Event, Input, Reason, Suspicion};
-use undertone::envelope::{DevicePlace, DirectBody, EpochEvidence, Evidence, LogKeys, Parcel, ParcelKind, Side, shell};
+use undertone::envelope::{
+    DevicePlace, DirectBody, DirectForm, DirectWrap, EpochEvidence, Evidence, ListName, LogKeys, NamedLists, Parcel,
+    ParcelKind, Side, TurnBody, shell,
+};
 use undertone::group;
 use undertone::identity::{DeviceId, LocalIdentity};
 use undertone::store::{MemoryStore, Overlay, Table, Tx};
@@ -348,23 +351,51 @@ fn garbage_in_a_log_changes_no_key_and_wedges_nothing() {
     }
 }
 
+/// Where Alice's device and Bob's stand in their lists.
+fn places(world: &World) -> (DevicePlace, DevicePlace) {
+    let [alice, bob] = [ALICE, BOB].map(|node| world.nodes[node].client.account());
+    let place = |side| DevicePlace { side, index: 0 };
+    (place(Side::of(&alice, &bob)), place(Side::of(&bob, &alice)))
+}
+
+/// The device lists of Alice and Bob.
+fn named_lists(world: &World) -> NamedLists {
+    let name = |node: usize| {
+        let store = &world.nodes[node].store;
+        let us = LocalIdentity::load(&Tx::new(store, &Overlay::default())).unwrap().unwrap();
+        ListName::of(us.device_list())
+    };
+    let [alice, bob] = [ALICE, BOB].map(|node| world.nodes[node].client.account());
+    let (one, other) = (name(ALICE), name(BOB));
+    if alice < bob { NamedLists { lower: one, higher: other } } else { NamedLists { lower: other, higher: one } }
+}
+
 /// Bodies that somebody puts into a sound shell, who has its key.
 fn inside_the_shell(world: &mut World, is_group: bool) -> Vec<(Vec<u8>, ParcelKind, Reason)> {
     let garbage = random_bytes(world, 300);
-    let place = |side| DevicePlace { side, index: 0 };
-    let [alice, bob] = [ALICE, BOB].map(|node| world.nodes[node].client.account());
-    let (from, to) = (place(Side::of(&alice, &bob)), place(Side::of(&bob, &alice)));
+    let (from, to) = places(world);
     let ratchet = random_bytes(world, 400);
-    let mut bodies = vec![(Vec::new(), Reason::Malformed), (garbage, Reason::Malformed)];
+    let lists = named_lists(world);
+    let inline = |sender, recipient, message: &[u8]| {
+        let wrap = DirectWrap { recipient, handshake: Vec::new(), message: message.to_vec() };
+        DirectBody { lists, sender, form: DirectForm::Inline(wrap) }
+    };
+    let bodies = [(Vec::new(), Reason::Malformed), (garbage, Reason::Malformed)];
+    let mut all = Vec::new();
     let kinds = match is_group {
         true => [ParcelKind::GroupMessage, ParcelKind::GroupProposal],
         false => {
-            bodies.push((DirectBody::inline(to, from, ratchet.clone()).encode(), Reason::Malformed));
-            bodies.push((DirectBody::inline(from, to, ratchet).encode(), Reason::Authentication));
+            let (reflected, forged) = (inline(to, from, &ratchet), inline(from, to, &ratchet));
+            let strange_lists =
+                DirectBody { lists: NamedLists { lower: lists.higher, higher: lists.lower }, ..forged.clone() };
+            for (body, reason) in
+                [(reflected, Reason::Malformed), (forged, Reason::Authentication), (strange_lists, Reason::Lists)]
+            {
+                all.push((body.encode(), ParcelKind::DirectMessage, reason));
+            }
             [ParcelKind::DirectMessage, ParcelKind::DirectTurn]
         }
     };
-    let mut all = Vec::new();
     for kind in kinds {
         all.extend(bodies.iter().map(|(body, reason)| (body.clone(), kind, *reason)));
     }
@@ -513,20 +544,24 @@ fn a_direct_turn_with_another_gate_is_void() {
     let mut world = online(&base, 46);
     let log = log_of(&world, id);
     let (keys, generation) = direct_keys(&world, log);
-    let [alice, bob] = [ALICE, BOB].map(|node| world.nodes[node].client.account());
     let device: DeviceId = world.nodes[BOB].client.device();
     let evidence = evidence(&world, ALICE, log, false);
-    let (from, to) = (Side::of(&alice, &bob), Side::of(&bob, &alice));
+    let ((from, to), lists) = (places(&world), named_lists(&world));
     let mut ad = log.as_bytes().to_vec();
     ad.push(ParcelKind::DirectTurn as u8);
     ad.extend_from_slice(&evidence.to_bytes());
-    ad.extend_from_slice(&[from as u8, 0, 0, to as u8, 0, 0]);
+    for list in [lists.lower, lists.higher] {
+        ad.extend_from_slice(&list.version.as_u64().to_be_bytes());
+        ad.extend_from_slice(list.hash.as_bytes());
+    }
+    ad.extend_from_slice(&[from.side as u8, 0, 0, to.side as u8, 0, 0]);
     let store = world.nodes[ALICE].store.snapshot();
     let overlay = Overlay::default();
     let secret: [u8; 32] = world.rng.random();
     let message = dm::seal(&mut Tx::new(&store, &overlay), device, &ad, &secret, &mut world.rng).unwrap();
-    let place = |side| DevicePlace { side, index: 0 };
-    let body = DirectBody::inline(place(from), place(to), message).encode();
+    let wrap = DirectWrap { recipient: to, handshake: Vec::new(), message };
+    let direct = DirectBody { lists, sender: from, form: DirectForm::Inline(wrap) };
+    let body = TurnBody::new(Vec::new(), Vec::new(), direct).encode();
     let parcel = Parcel { kind: ParcelKind::DirectTurn, evidence, body };
     let present = world.nodes[ALICE].direct_secrets().into_iter().find(|(of, ..)| *of == log).unwrap().2;
     let gate = LogKeys::derive(&present, log, generation.next()).gate();

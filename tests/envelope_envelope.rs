@@ -1,4 +1,4 @@
-//! Envelopes, frames, extensions, receipts, direct bodies: round trips, bounds, and what an unknown number does.
+//! Envelopes, frames, extensions, receipts: round trips, bounds, and what an unknown number does.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
@@ -6,10 +6,9 @@ use undertone::content::CONTENT_LEN_MAX;
 use undertone::envelope::extension::{EXTENSION_LEN_MAX, EXTENSIONS_MAX, is_grease};
 use undertone::envelope::receipts::MISSING_MAX;
 use undertone::envelope::{
-    DecodeError, DedupId, Delivered, DevicePlace, DirectBody, Envelope, Extension, Extensions, Frame, FrameKind,
-    IfUnknown, ReceiptState, SenderSeq, Side,
+    DecodeError, DedupId, Delivered, Envelope, Extension, Extensions, Frame, FrameKind, IfUnknown, ReceiptState,
+    SenderSeq,
 };
-use undertone::identity::AccountId;
 use undertone::time::UnixMs;
 use undertone_wire::id::Seq;
 
@@ -46,7 +45,6 @@ fn other_versions_are_told_apart_from_garbage() {
         assert_eq!(Envelope::decode(&patched(0, &[version])), refused);
         assert_eq!(Envelope::decode(&patched(FRAME_AT, &[version])), refused);
         assert_eq!(Frame::decode(&[version, 0, 1, 0, 0]).map(|_| ()), Err(DecodeError::Version { version }));
-        assert_eq!(DirectBody::decode(&[version]).map(|_| ()), Err(DecodeError::Version { version }));
     }
 }
 
@@ -214,33 +212,6 @@ fn a_report_with_too_many_missing_ends_before_the_first_untold() {
     assert!(report.covers(Seq::from_u64(129)) && !report.covers(Seq::from_u64(130)));
 }
 
-// spec ENV-36
-#[test]
-fn both_sides_name_a_side_alike() {
-    let (low, high) = (AccountId::from_bytes([1; 32]), AccountId::from_bytes([2; 32]));
-    assert_eq!((Side::of(&low, &high), Side::of(&high, &low)), (Side::Lower, Side::Higher));
-    assert_eq!(Side::of(&low, &low), Side::Lower);
-}
-
-// spec ENV-37
-#[test]
-fn a_direct_body_has_the_bytes_of_the_spec_and_refuses_unknown_forms() {
-    let sender = DevicePlace { side: Side::Higher, index: 2 };
-    let body = DirectBody::inline(sender, DevicePlace { side: Side::Lower, index: 0 }, vec![7]);
-    let bytes = [1, 1, 0, 2, 1, 0, 0, 0, 1, 7];
-    assert_eq!(body.encode(), bytes);
-    assert_eq!(DirectBody::decode(&bytes), Ok(body));
-    for (index, kind) in [(4, 0), (4, 2), (1, 2), (5, 9)] {
-        let mut changed = bytes;
-        changed[index] = kind;
-        assert_eq!(DirectBody::decode(&changed), Err(DecodeError::Kind { kind: kind.into() }));
-    }
-    for cut in 0..bytes.len() {
-        assert_eq!(DirectBody::decode(&bytes[..cut]), Err(DecodeError::Malformed));
-    }
-    assert_eq!(DirectBody::decode(&[&bytes[..], &[0]].concat()), Err(DecodeError::Malformed));
-}
-
 proptest! {
     #[test]
     fn envelopes_round_trip(envelope in arb_envelope()) {
@@ -257,10 +228,7 @@ proptest! {
                 prop_assert_eq!(envelope.encode(), bytes.clone());
             }
             if let Ok(frame) = Frame::decode(&bytes) {
-                prop_assert_eq!(frame.encode(), bytes.clone());
-            }
-            if let Ok(body) = DirectBody::decode(&bytes) {
-                prop_assert_eq!(body.encode(), bytes);
+                prop_assert_eq!(frame.encode(), bytes);
             }
         }
     }

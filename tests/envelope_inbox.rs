@@ -9,7 +9,7 @@ use undertone::crypto::hpke::{ENCAPPED_LEN, SealPublic, SealSecret};
 use undertone::crypto::label;
 use undertone::crypto::sign::SigningKey;
 use undertone::envelope::address::{ADDRESS_LEN, InboxAddress};
-use undertone::envelope::first_contact::{Introduction, NameHint, WelcomeNote};
+use undertone::envelope::first_contact::{IntroducedMember, Introduction, LogSecrets, NameHint, WelcomeNote};
 use undertone::envelope::inbox::{self, BODY_LEN_MAX, InboxEntry, InboxError, InboxKind, InboxPlace};
 use undertone::envelope::padding::bucket;
 use undertone::envelope::{DecodeError, Extensions, keys};
@@ -156,8 +156,8 @@ fn malformed_entries_introductions_and_notes_are_errors() {
     refuses_damage(&introduction().encode(), |bytes| Introduction::decode(bytes).map(|value| value.encode().to_vec()));
     refuses_damage(&note().encode(), |bytes| WelcomeNote::decode(bytes).map(|note| note.encode()));
     let mut unknown = entry;
-    unknown[1] = 3;
-    assert_eq!(InboxEntry::decode(&unknown), Err(DecodeError::Kind { kind: 3 }));
+    unknown[1] = 4;
+    assert_eq!(InboxEntry::decode(&unknown), Err(DecodeError::Kind { kind: 4 }));
     assert_eq!(first_contact().kind(), InboxKind::FirstContact);
 }
 
@@ -182,15 +182,39 @@ fn a_malformed_seal_key_is_an_error() {
 
 // spec ENV-03, spec ENV-44
 #[test]
-fn an_introduction_to_a_log_that_is_not_its_secrets_is_refused() {
+fn an_introduction_to_another_log_than_that_of_its_control_key_is_refused() {
     let introduction = introduction();
     let secret = Secret32::from_bytes([4; 32]);
     assert_eq!(introduction.log(), keys::direct_log_id(&secret));
     assert!(*introduction.generation_secret() == secret);
-    for index in [1, 32, 33, 64] {
+    let (log_at, control_at) = (1, 1 + 32 + 8 + 32);
+    for index in [log_at, log_at + 31, control_at, control_at + 31] {
         let mut changed = introduction.encode();
         changed[index] ^= 1;
         assert_eq!(Introduction::decode(&changed).map(|_| ()), Err(DecodeError::Range { field: "log" }));
+    }
+}
+
+// spec ENV-44: in the first generation the secret gives the control key, and the log is empty.
+#[test]
+fn an_introduction_to_a_first_generation_begins_where_its_secret_says() {
+    let bytes = introduction().encode();
+    let (secret_at, seq_at, head_at) = (1 + 32 + 8, 1 + 32 + 8 + 32 + 32, 1 + 32 + 8 + 32 + 32 + 8);
+    for (index, field) in [(secret_at, "control"), (seq_at + 7, "checkpoint"), (head_at, "checkpoint")] {
+        let mut changed = bytes.clone();
+        changed[index] ^= 1;
+        assert_eq!(Introduction::decode(&changed).map(|_| ()), Err(DecodeError::Range { field }));
+    }
+    // Behind a turn any secret serves, and any place.
+    let mut later = bytes.clone();
+    later[40] = 1;
+    later[secret_at] ^= 1;
+    later[seq_at + 7] = 9;
+    assert_eq!(Introduction::decode(&later).unwrap().checkpoint.seq, Seq::from_u64(9));
+    for (index, field) in [(33, "generation"), (seq_at, "checkpoint.seq")] {
+        let mut changed = later.clone();
+        changed[index] = 0xff;
+        assert_eq!(Introduction::decode(&changed).map(|_| ()), Err(DecodeError::Range { field }));
     }
 }
 
@@ -198,11 +222,11 @@ fn an_introduction_to_a_log_that_is_not_its_secrets_is_refused() {
 #[test]
 fn names_and_urls_that_deceive_are_refused() {
     let bytes = introduction().encode();
-    let name_at = 1 + 32 + 32;
+    let name_at = NAME_AT;
     assert_eq!(&bytes[name_at..name_at + 4], b"\x03Ann");
     let named = |name: &[u8]| {
         let changed = [&bytes[..name_at], &[name.len() as u8], name, &bytes[name_at + 4..]].concat();
-        Introduction::decode(&changed).map(|introduction| introduction.name)
+        Introduction::decode(&changed).map(|introduction| introduction.lower.name)
     };
     assert_eq!(named("Zoë".as_bytes()), Ok(DisplayName::new("Zoë").unwrap()));
     let nul = &b"A\0n"[..];
@@ -285,9 +309,18 @@ fn first_contact() -> InboxEntry {
     InboxEntry::first_contact(vec![9; 40], vec![1, 2])
 }
 
+/// Where the name of the first member stands in [`introduction`].
+const NAME_AT: usize = 1 + 32 + 8 + 32 + 32 + 8 + 32;
+
 fn introduction() -> Introduction {
-    let (name, url) = (DisplayName::new("Ann").unwrap(), RelayUrl::new("ws://a").unwrap());
-    Introduction::new(Secret32::from_bytes([4; 32]), name, vec![6; 5], url)
+    let secrets = LogSecrets::first(Secret32::from_bytes([4; 32]));
+    let start = Checkpoint { seq: Seq::from_u64(0), head: undertone_wire::chain::EMPTY };
+    let members = [member("Ann"), member("Bob")];
+    Introduction::new(Generation::FIRST, secrets, start, members, RelayUrl::new("ws://a").unwrap())
+}
+
+fn member(name: &str) -> IntroducedMember {
+    IntroducedMember { name: DisplayName::new(name).unwrap(), certificate: vec![5; 4], device_list: vec![6; 5] }
 }
 
 fn note() -> WelcomeNote {

@@ -61,8 +61,10 @@ labels! {
     DIRECT_PQ = "direct pq";
     /// The associated data of one direct message.
     DIRECT_AAD = "direct aad";
-    /// The commitment to a payload that is sealed once for many devices.
+    /// The key of a payload that is sealed once for many devices, and the commitment to it.
     DIRECT_PAYLOAD = "direct payload";
+    /// What the wraps of such a payload are bound to.
+    DIRECT_WRAP = "direct wrap";
     /// The gate key of readers, from a log's generation secret.
     GATE_READ = "gate read key";
     /// The gate key of appenders, from a log's generation secret.

@@ -21,6 +21,7 @@
 //! Leaves out, for the time being: heartbeats.
 
 mod chunk;
+pub mod fanout;
 mod handshake;
 mod keys;
 mod pq;
@@ -30,6 +31,7 @@ mod session;
 mod sessions;
 mod skipped;
 pub mod steps;
+pub mod wrap;
 
 #[cfg(fuzzing)]
 pub mod fuzzing;

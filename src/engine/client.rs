@@ -109,13 +109,7 @@ impl<S: StoreView> Client<S> {
     ///
     /// # Errors
     /// `Misuse` if the store has an account already, or for a grant that does not fit; `Storage`.
-    pub(super) fn join(
-        store: S,
-        keys: NewDevice,
-        grant: Grant,
-        now: UnixMs,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Self, Error> {
+    pub fn join(store: S, keys: NewDevice, grant: Grant, now: UnixMs, rng: &mut dyn CryptoRng) -> Result<Self, Error> {
         let overlay = Overlay::default();
         let mut tx = Tx::new(&store, &overlay);
         let relay = grant.relay().clone();
@@ -140,7 +134,7 @@ impl<S: StoreView> Client<S> {
         Ok(Some(client))
     }
 
-    fn with_identity(store: S, us: LocalIdentity, overlay: Overlay) -> Self {
+    pub(super) fn with_identity(store: S, us: LocalIdentity, overlay: Overlay) -> Self {
         Self {
             store,
             us,

@@ -68,13 +68,13 @@ pub enum Event {
         /// The last entry it has.
         through: Seq,
     },
-    /// Somebody else has read a message of ours.
+    /// Somebody else has read a message of ours; or another device of ours one of somebody else, and all before it.
     Read {
         /// The conversation.
         conversation: ConversationId,
         /// The message.
         message: MessageId,
-        /// Who read it.
+        /// Who read it: we ourselves, on another device.
         by: AccountId,
     },
     /// The membership or the name of a group changed.
@@ -212,6 +212,10 @@ pub enum Reason {
     CommitWithoutTurn = 12,
     /// It claims to have seen entries behind itself.
     Evidence = 13,
+    /// It is for other devices: its sender had no keys of ours when it was sealed.
+    NotAddressed = 14,
+    /// It is addressed by other device lists than those of its generation, or brings lists that do not verify.
+    Lists = 15,
 }
 
 /// What helps with an entry that cannot be read.
@@ -232,9 +236,9 @@ impl Reason {
     /// What helps.
     pub fn recovery(self) -> Recovery {
         match self {
-            Self::Expired | Self::TooFarAhead => Recovery::AskSender,
+            Self::Expired | Self::TooFarAhead | Self::NotAddressed => Recovery::AskSender,
             Self::NoSession | Self::Authentication => Recovery::ResetSession,
-            Self::Shell | Self::WrongEpoch | Self::VoidTurn | Self::Evidence => Recovery::CompareNotes,
+            Self::Shell | Self::WrongEpoch | Self::VoidTurn | Self::Evidence | Self::Lists => Recovery::CompareNotes,
             Self::Malformed | Self::Replayed | Self::Forbidden | Self::Regression | Self::CommitWithoutTurn => {
                 Recovery::Ignore
             }
@@ -242,7 +246,7 @@ impl Reason {
     }
 }
 
-/// How the relay's log differs from what others saw.
+/// What shows that somebody shows different things to different people.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -257,6 +261,9 @@ pub enum Suspicion {
     Replaced = 4,
     /// A member is in another epoch at the same place.
     EpochFork = 5,
+    /// An account has signed two device lists of one version: it, or whoever has its key, shows different devices to
+    /// different people. Nothing is sent to it any more.
+    DeviceListForked = 6,
 }
 
 /// Why something cannot be done.

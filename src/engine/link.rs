@@ -20,7 +20,7 @@ use undertone_wire::refusal::{Action, Refusal};
 
 use super::event::{Signal, Suspicion};
 use super::linking::{Connection, OldLinking};
-use super::rows::{self, ClientRow, Creation, Intent, Kind, LogRow, OutboxRow, Phase};
+use super::rows::{self, ClientRow, Creation, Intent, Kind, LogRow, OutboxRow, Phase, Standing};
 use super::step::Step;
 use crate::content::TypingState;
 use crate::conversation::ConversationId;
@@ -114,6 +114,29 @@ pub(super) enum Pending {
 }
 
 impl Link {
+    /// The intents that are to be pursued now.
+    fn due_intents(&self, now: UnixMs) -> Vec<u64> {
+        let is_due = |ordinal: &&u64| {
+            !self.busy.contains(ordinal) && self.retries.get(ordinal).is_none_or(|retry| retry.at <= now)
+        };
+        self.intents.iter().filter(is_due).copied().collect()
+    }
+
+    /// The intents that wait to be tried again.
+    pub(super) fn delayed_intents(&self) -> Vec<u64> {
+        self.retries.keys().filter(|ordinal| !self.busy.contains(ordinal)).copied().collect()
+    }
+
+    /// Forgets that an intent was tried in vain: it is pursued now.
+    pub(super) fn hurry(&mut self, ordinal: u64) {
+        self.retries.remove(&ordinal);
+    }
+
+    /// How often an intent was tried in vain since the connection began.
+    pub(super) fn attempts(&self, ordinal: u64) -> u32 {
+        self.retries.get(&ordinal).map_or(0, |retry| retry.attempts)
+    }
+
     /// Registers a request.
     pub(super) fn begin(&mut self, pending: Pending) -> RequestId {
         self.next_request += 1;
@@ -420,7 +443,9 @@ impl Step<'_> {
             }
             if let Some(row) = LogRow::load(&self.tx, log)? {
                 self.link.dirty.insert(row.conversation);
-                if result.verdict == ProofVerdict::BadSignature && *right == Right::Append {
+                // A turn that left us out: somebody will introduce us.
+                let is_inside = row.standing == Standing::Inside;
+                if result.verdict == ProofVerdict::BadSignature && *right == Right::Append && is_inside {
                     self.suspicion(&row, row.seq, Suspicion::EpochFork)?;
                 }
             }
@@ -515,19 +540,18 @@ impl Step<'_> {
         for log in late {
             self.retry_log(log)?;
         }
-        let due: Vec<u64> = self
-            .link
-            .intents
-            .iter()
-            .filter(|ordinal| !self.link.busy.contains(ordinal))
-            .filter(|ordinal| self.link.retries.get(ordinal).is_none_or(|retry| retry.at <= now))
-            .copied()
-            .collect();
-        for ordinal in due {
-            self.pursue(ordinal)?;
-        }
-        while let Some(conversation) = self.link.dirty.pop_first() {
-            self.pump(&conversation)?;
+        // What is sent may need to be looked up first, and what was looked up may be sent.
+        loop {
+            let due = self.link.due_intents(now);
+            for ordinal in &due {
+                self.pursue(*ordinal)?;
+            }
+            while let Some(conversation) = self.link.dirty.pop_first() {
+                self.pump(&conversation)?;
+            }
+            if self.link.due_intents(now).iter().all(|ordinal| due.contains(ordinal)) {
+                break;
+            }
         }
         self.notice_caught_up()
     }

@@ -9,7 +9,7 @@
 //! changed nothing. From then on the list, the grant on its way and the event are one batch (rule ID-77).
 
 use undertone_wire::frame::{Entry, Request, SlotKind};
-use undertone_wire::id::{ConnectionNonce, EntryId, ServerId, SlotId, TakeId};
+use undertone_wire::id::{ConnectionNonce, EntryId, Seq, ServerId, SlotId, TakeId};
 use undertone_wire::refusal::Refusal;
 
 use super::client::Client;
@@ -18,6 +18,7 @@ use super::link::Pending;
 use super::postbox::Postbox;
 use super::rows::{self, ClientRow, Intent};
 use super::step::Step;
+use crate::conversation::ConversationId;
 use crate::crypto::{CryptoRng, random_array};
 use crate::error::Error;
 use crate::identity::linking::{
@@ -314,8 +315,9 @@ impl Step<'_> {
     // The list of our own devices.
 
     /// Our account's list has changed by our own hand: others are to find it.
-    fn own_list_signed(&mut self) -> Result<(), Error> {
-        self.publish_list()
+    pub(super) fn own_list_signed(&mut self) -> Result<(), Error> {
+        self.publish_list()?;
+        self.follow_own_list()
     }
 
     /// Asks the directory for our account's own list: another device may have changed it, or removed this one.
@@ -330,6 +332,10 @@ impl Step<'_> {
         let list = body.and_then(|body| DeviceList::decode(body).ok());
         match list.map(|list| self.adopt_own_list(&list)) {
             Some(Err(error)) if error.poisons() => return Err(error),
+            Some(Err(Error::Identity(IdentityError::DeviceListForked { .. } | IdentityError::ListChainBroken))) => {
+                let us = self.us.account();
+                self.forked(&us, ConversationId::direct(&us, &us), Seq::from_u64(0))?;
+            }
             // The relay has lost ours, or has yet to get it.
             Some(Err(Error::Identity(IdentityError::ListRolledBack { .. }))) | None
                 if !self.is_publishing_list()? =>
@@ -359,6 +365,9 @@ impl Step<'_> {
         }
         for device in before.iter().filter(|device| !after.contains(device)) {
             self.event(EventRow::DeviceRemoved { account, device: *device })?;
+        }
+        if adoption != Adoption::Known {
+            self.lists_changed(&account)?;
         }
         Ok(adoption)
     }

@@ -1,10 +1,13 @@
-//! Learning the keys of an account, first contact, and welcomes: everything that goes through the directory and the inbox.
+//! Learning the keys of accounts and of their devices, and Welcomes: what goes through the directory and the inbox.
 //!
 //! ```text
-//! add_contact ─▶ Devices ─▶ Address ─▶ Keys ─▶ handshake, log, introduction in the peer's inbox
-//! add_members ─▶ Devices ─▶ Address ─▶ Keys ─▶ commit ─(in the log)─▶ welcome in each inbox
+//! add_contact ─▶ Devices ─▶ one device after the other: Address ─▶ Keys ─▶ log, introduction; the others follow
+//! introduction ───────────▶ Address ─▶ Keys ─▶ introduction in its inbox
+//! session ────────────────────────────▶ Keys ─▶ kept for the next message to it
+//! add_members ─▶ Devices ─▶ each device: Address ─▶ Keys ─▶ commit ─(in the log)─▶ Welcome in each inbox
 //! ```
 
+use undertone_wire::VLBytes;
 use undertone_wire::chain;
 use undertone_wire::frame::{Checkpoint, Entry, EntryContent, Reply, Request, SlotKind, Taken};
 use undertone_wire::id::{EntryId, Generation, LogId, Seq, SlotId, TakeId};
@@ -17,20 +20,20 @@ use super::rows::{
 };
 use super::step::Step;
 use crate::conversation::ConversationId;
+use crate::crypto::random_array;
 use crate::crypto::sign::SigningKey;
-use crate::crypto::{Secret32, random_array};
-use crate::dm::{self, BundleBody, FirstMessage, OneTimeItem};
+use crate::dm::{self, BundleBody, OneTimeItem};
 use crate::envelope::Extensions;
 use crate::envelope::address::InboxAddress;
-use crate::envelope::first_contact::{Introduction, NAMES_MAX, NameHint, WelcomeNote};
+use crate::envelope::first_contact::{NAMES_MAX, NameHint, WelcomeNote};
 use crate::envelope::inbox::{self, InboxEntry, InboxKind, InboxPlace};
-use crate::envelope::keys::{direct_control_key, direct_log_id};
 use crate::error::Error;
 use crate::group::{self, GroupError, LeafOwner, Policy, Role};
 use crate::identity::{
-    AccountId, Credential, Device, DeviceList, DisplayName, IdentityError, Invitation, RelayUrl, peers,
+    AccountCertificate, AccountId, Credential, Device, DeviceList, DisplayName, IdentityError, Invitation, Pinned,
+    peers,
 };
-use crate::limits::{LOOKUP_ATTEMPTS_UNTOLD, WELCOMES_WAITING_MAX};
+use crate::limits::{GROUP_ADDS_MAX, LOOKUP_ATTEMPTS_UNTOLD, WELCOMES_WAITING_MAX};
 use crate::store::{Direction, StoreError, Table};
 
 impl Step<'_> {
@@ -48,6 +51,10 @@ impl Step<'_> {
             return Ok(id);
         }
         self.save_conversation(&id, &ConversationRow::new(Kind::Direct { peer: account }, self.now));
+        if self.link.is_online() && self.us.own_devices().devices().len() > 1 {
+            // Another device of ours may have changed the list: the log begins with the newest.
+            self.ask_own_list();
+        }
         self.look_up(account, Purpose::Contact)?;
         Ok(id)
     }
@@ -59,7 +66,7 @@ impl Step<'_> {
     }
 
     /// Writes down an account, and what it calls itself.
-    fn learn_contact(
+    pub(super) fn learn_contact(
         &mut self,
         certificate: Vec<u8>,
         account: AccountId,
@@ -109,22 +116,23 @@ impl Step<'_> {
             Ok(SlotId::of_owner(credential.device_certificate().signing()))
         };
         let (slot, kind) = match stage {
-            Stage::Devices => {
-                let contact = self.contact(account)?;
-                let certificate = crate::identity::AccountCertificate::decode(contact.certificate.as_slice())
-                    .map_err(|_| StoreError::Corrupt)?;
-                (SlotId::of_owner(certificate.key()), SlotKind::DeviceList)
-            }
+            Stage::Devices => (SlotId::of_owner(self.certificate(account)?.key()), SlotKind::DeviceList),
             Stage::Address { credential } => (device_slot(credential.as_slice())?, SlotKind::InboxAddress),
             Stage::Keys { credential, .. } => {
                 let kind = match purpose {
-                    Purpose::Contact => SlotKind::PrekeyBundle,
-                    Purpose::Member { .. } => SlotKind::KeyPackages,
+                    Purpose::Contact | Purpose::Introduction { .. } | Purpose::Session => SlotKind::PrekeyBundle,
+                    Purpose::Member { .. } | Purpose::Sibling { .. } => SlotKind::KeyPackages,
                 };
                 (device_slot(credential.as_slice())?, kind)
             }
         };
         Ok(Request::Take { slot, kind, take })
+    }
+
+    /// The certificate of an account that we know.
+    fn certificate(&self, account: &AccountId) -> Result<AccountCertificate, Error> {
+        let contact = self.contact(account)?;
+        Ok(AccountCertificate::decode(contact.certificate.as_slice()).map_err(|_| StoreError::Corrupt)?)
     }
 
     /// Takes the reply to the request of an intent.
@@ -138,14 +146,14 @@ impl Step<'_> {
                 match self.taken(ordinal, account, &purpose, &stage, &taken) {
                     Err(error) if !error.poisons() => {
                         self.undo_to(mark);
-                        self.lookup_failed(ordinal, account, &purpose, Failure::BadKeys)
+                        self.lookup_failed(ordinal, account, &purpose, &stage, Failure::BadKeys)
                     }
                     other => other,
                 }
             }
-            (Intent::Lookup { account, purpose, .. }, Reply::Refused(refusal)) => {
+            (Intent::Lookup { account, purpose, stage, .. }, Reply::Refused(refusal)) => {
                 if refusal.action() == Action::Fatal {
-                    return self.lookup_failed(ordinal, account, &purpose, Failure::Refused);
+                    return self.lookup_failed(ordinal, account, &purpose, &stage, Failure::Refused);
                 }
                 let attempts = self.delay_intent(ordinal, &refusal);
                 if refusal != Refusal::Unknown || attempts != LOOKUP_ATTEMPTS_UNTOLD {
@@ -153,13 +161,21 @@ impl Step<'_> {
                 }
                 match purpose {
                     // The peer may not have come online since it made its account: we go on trying.
-                    Purpose::Contact => {
-                        let conversation = self.purpose_conversation(account, &purpose);
-                        let failure = Failure::NoKeys;
-                        self.event(EventRow::Failed { conversation, account: Some(account), failure })
-                    }
+                    Purpose::Contact => match self.next_device(&account, &stage)? {
+                        Some(next) => self.look_at(ordinal, account, purpose, &next),
+                        None => {
+                            let conversation = self.purpose_conversation(account, &purpose);
+                            let failure = Failure::NoKeys;
+                            self.event(EventRow::Failed { conversation, account: Some(account), failure })
+                        }
+                    },
                     // A group does not wait for somebody who has no keys.
-                    Purpose::Member { .. } => self.lookup_failed(ordinal, account, &purpose, Failure::NoKeys),
+                    Purpose::Member { .. } => self.lookup_failed(ordinal, account, &purpose, &stage, Failure::NoKeys),
+                    // What waits for this device goes on without it.
+                    Purpose::Introduction { .. } | Purpose::Session | Purpose::Sibling { .. } => {
+                        let us = self.us.account();
+                        self.lists_changed(&us)
+                    }
                 }
             }
             (Intent::Create { log }, Reply::Done) => {
@@ -202,31 +218,100 @@ impl Step<'_> {
 
     fn purpose_conversation(&self, account: AccountId, purpose: &Purpose) -> ConversationId {
         match purpose {
-            Purpose::Contact => ConversationId::direct(&self.us.device().account(), &account),
             Purpose::Member { conversation, .. } => *conversation,
+            Purpose::Sibling { log } => ConversationId::group(log),
+            Purpose::Contact | Purpose::Introduction { .. } | Purpose::Session => {
+                ConversationId::direct(&self.us.account(), &account)
+            }
         }
     }
 
+    /// A device cannot be used. Another of its account is tried, where one is as good as another.
     fn lookup_failed(
         &mut self,
         ordinal: u64,
         account: AccountId,
         purpose: &Purpose,
+        stage: &Stage,
         failure: Failure,
     ) -> Result<(), Error> {
+        if let Purpose::Introduction { .. } | Purpose::Session | Purpose::Sibling { .. } = purpose {
+            return self.device_failed(ordinal, account, purpose, stage, failure);
+        }
+        if let Some(next) = self.next_device(&account, stage)? {
+            return self.look_at(ordinal, account, purpose.clone(), &next);
+        }
         self.end_intent(ordinal);
         let conversation = self.purpose_conversation(account, purpose);
         match purpose {
-            Purpose::Contact => {
+            Purpose::Member { conversation, ordinal } => {
+                if self.invitee(conversation, *ordinal, account, None, true)? {
+                    // Some of its devices are to be added.
+                    return Ok(());
+                }
+            }
+            _ => {
                 let mut row = self.conversation(&conversation)?;
                 if row.log.is_none() {
                     row.phase = Phase::Failed;
                     self.save_conversation(&conversation, &row);
                 }
             }
-            Purpose::Member { conversation, ordinal } => self.invitee(conversation, *ordinal, account, None)?,
         }
         self.event(EventRow::Failed { conversation, account: Some(account), failure })
+    }
+
+    /// The keys of one device do not serve: the app is told once, and they are asked for again, as long as it is listed.
+    fn device_failed(
+        &mut self,
+        ordinal: u64,
+        account: AccountId,
+        purpose: &Purpose,
+        stage: &Stage,
+        failure: Failure,
+    ) -> Result<(), Error> {
+        let is_listed = match stage.credential() {
+            Some(credential) => {
+                let device = Credential::decode(credential)?.verify(None)?;
+                self.is_on_newest(&device)?
+            }
+            None => false,
+        };
+        if !is_listed {
+            self.end_intent(ordinal);
+            return Ok(());
+        }
+        let take = TakeId::from_bytes(random_array(self.rng));
+        let intent = Intent::Lookup { account, purpose: purpose.clone(), stage: stage.clone(), take };
+        rows::save(&mut self.tx, Table::Intents, &ordinal.to_be_bytes(), &intent);
+        let attempts = self.delay_intent(ordinal, &Refusal::Unknown);
+        if attempts == LOOKUP_ATTEMPTS_UNTOLD {
+            let us = self.us.account();
+            self.lists_changed(&us)?;
+        }
+        if attempts > 1 || account == self.us.account() {
+            return Ok(());
+        }
+        let conversation = self.purpose_conversation(account, purpose);
+        self.event(EventRow::Failed { conversation, account: Some(account), failure })
+    }
+
+    /// The device behind the one that a stage is about, in its account's list.
+    fn next_device(&self, account: &AccountId, stage: &Stage) -> Result<Option<Device>, Error> {
+        let (Some(credential), Some(newest)) = (stage.credential(), self.newest(account)?) else { return Ok(None) };
+        let device = Credential::decode(credential)?.device_certificate().id();
+        let devices = newest.devices();
+        let at = devices.iter().position(|other| other.id() == device);
+        let us = self.us.device().id();
+        Ok(at.and_then(|at| devices[at + 1..].iter().find(|other| other.id() != us).cloned()))
+    }
+
+    /// Goes on with another device.
+    fn look_at(&mut self, ordinal: u64, account: AccountId, purpose: Purpose, device: &Device) -> Result<(), Error> {
+        let stage = Stage::Address { credential: device.certificates().encode().into() };
+        let take = TakeId::from_bytes(random_array(self.rng));
+        self.advance_intent(ordinal, &Intent::Lookup { account, purpose, stage, take });
+        Ok(())
     }
 
     /// Goes from one stage to the next.
@@ -239,98 +324,109 @@ impl Step<'_> {
         taken: &Taken,
     ) -> Result<(), Error> {
         let body = taken.body.as_slice();
-        let next = match stage {
+        match stage {
             Stage::Devices => {
-                let contact = self.contact(&account)?;
-                let certificate = crate::identity::AccountCertificate::decode(contact.certificate.as_slice())
-                    .map_err(|_| StoreError::Corrupt)?;
+                let certificate = self.certificate(&account)?;
                 let list = DeviceList::decode(body)?;
-                let pinned = peers::pin(&mut self.tx, &certificate, &list, self.now)?;
-                // One device each for now; the list carries many.
-                let device = pinned.devices().first().ok_or(IdentityError::Malformed)?;
-                device.check_dates(self.now)?;
-                Stage::Address { credential: device.certificates().encode().into() }
+                let before = self.newest(&account)?.map(|before| before.hash());
+                let pinned = match peers::pin(&mut self.tx, &certificate, &list, self.now) {
+                    Err(IdentityError::DeviceListForked { .. } | IdentityError::ListChainBroken) => {
+                        let id = self.purpose_conversation(account, purpose);
+                        self.note_list(id, Seq::from_u64(0), &Pinned::from_verified(certificate, list))?;
+                        return self.lookup_failed(ordinal, account, purpose, stage, Failure::BadKeys);
+                    }
+                    pinned => pinned?,
+                };
+                if before.is_some_and(|before| before != pinned.hash()) {
+                    self.lists_changed(&account)?;
+                }
+                let first = pinned.devices().first().ok_or(IdentityError::Malformed)?;
+                self.look_at(ordinal, account, purpose.clone(), first)
             }
             Stage::Address { credential } => {
                 let device = Credential::decode(credential.as_slice())?.verify(Some(self.now))?;
                 let address = InboxAddress::decode(body).map_err(|_| Error::BadKeys)?;
                 address.verify(&device).map_err(|_| Error::BadKeys)?;
-                Stage::Keys { credential: credential.clone(), address: taken.body.clone() }
+                let needs_keys = !matches!(purpose, Purpose::Introduction { .. } | Purpose::Contact)
+                    || !dm::has_session(&self.tx, device.id())?;
+                if !needs_keys {
+                    self.end_intent(ordinal);
+                    return self.reached(purpose, &device, None, body);
+                }
+                let stage = Stage::Keys { credential: credential.clone(), address: taken.body.clone() };
+                let take = TakeId::from_bytes(random_array(self.rng));
+                let purpose = purpose.clone();
+                self.advance_intent(ordinal, &Intent::Lookup { account, purpose, stage, take });
+                Ok(())
             }
             Stage::Keys { credential, address } => {
-                self.end_intent(ordinal);
                 let device = Credential::decode(credential.as_slice())?.verify(Some(self.now))?;
-                return match purpose {
-                    Purpose::Contact => {
-                        let item = taken.item.as_ref().map(|item| OneTimeItem::decode(item.as_slice())).transpose()?;
-                        let body = BundleBody::decode(body)?;
-                        self.first_contact(&device, &body, item.as_ref(), address.as_slice())
+                let item = taken.item.as_ref().map(|item| item.as_slice());
+                match purpose {
+                    Purpose::Contact | Purpose::Introduction { .. } => {
+                        let (bundle, pair) = (BundleBody::decode(body)?, item.map(OneTimeItem::decode).transpose()?);
+                        self.end_intent(ordinal);
+                        self.reached(purpose, &device, Some((&bundle, pair.as_ref())), address.as_slice())
                     }
-                    Purpose::Member { conversation, ordinal } => {
-                        let key_package = taken.item.clone().unwrap_or_else(|| taken.body.clone());
-                        let package = group::verify_key_package(key_package.as_slice(), self.now)?;
-                        if package.owner() != (LeafOwner { account, device: device.id() }) {
-                            return Err(Error::BadKeys);
+                    Purpose::Session => {
+                        self.end_intent(ordinal);
+                        self.bundle_came(&device, body, item)
+                    }
+                    Purpose::Sibling { log } => {
+                        let found = vec![self.found(&device, taken, address)?];
+                        self.end_intent(ordinal);
+                        let change = Change::Add { wanted: Vec::new(), found };
+                        let id = ConversationId::group(log);
+                        if self.conversation(&id)?.phase != Phase::Active {
+                            return Ok(());
                         }
-                        let found = Invitee { account, device: device.id(), key_package, address: address.clone() };
-                        self.invitee(conversation, *ordinal, account, Some(found))
+                        self.enqueue(&id, Item::Commit(change), undertone_wire::frame::Class::Control).map(|_| ())
                     }
-                };
+                    Purpose::Member { conversation, ordinal: of } => {
+                        let found = self.found(&device, taken, address)?;
+                        let next = self.next_device(&account, stage)?;
+                        self.invitee(conversation, *of, account, Some(found), next.is_none())?;
+                        match next {
+                            Some(next) => self.look_at(ordinal, account, purpose.clone(), &next),
+                            None => {
+                                self.end_intent(ordinal);
+                                Ok(())
+                            }
+                        }
+                    }
+                }
             }
-        };
-        let take = TakeId::from_bytes(random_array(self.rng));
-        self.advance_intent(ordinal, &Intent::Lookup { account, purpose: purpose.clone(), stage: next, take });
-        Ok(())
+        }
     }
 
-    /// Makes a session, a log, and an introduction for the peer's inbox.
-    fn first_contact(
+    /// A device with the key package that the directory gave for it.
+    fn found(&self, device: &Device, taken: &Taken, address: &VLBytes) -> Result<Invitee, Error> {
+        let key_package = taken.item.clone().unwrap_or_else(|| taken.body.clone());
+        let package = group::verify_key_package(key_package.as_slice(), self.now)?;
+        let (account, device) = (device.account(), device.id());
+        if package.owner() != (LeafOwner { account, device }) {
+            return Err(Error::BadKeys);
+        }
+        Ok(Invitee { account, device, key_package, address: address.clone() })
+    }
+
+    /// A device can be introduced to a log.
+    fn reached(
         &mut self,
+        purpose: &Purpose,
         device: &Device,
-        body: &BundleBody,
-        item: Option<&OneTimeItem>,
+        bundle: Option<(&BundleBody, Option<&OneTimeItem>)>,
         address: &[u8],
     ) -> Result<(), Error> {
-        let account = device.account();
-        let id = ConversationId::direct(&self.us.device().account(), &account);
-        let mut conversation = self.conversation(&id)?;
-        if conversation.log.is_some() {
-            // The peer has been faster, and its log serves both.
-            return Ok(());
+        match purpose {
+            Purpose::Contact => self.first_contact(device, bundle, address),
+            _ if !self.is_on_newest(device)? => Ok(()),
+            purpose => self.introduce_as(purpose, device, bundle, address),
         }
-        let address = InboxAddress::decode(address).map_err(|_| StoreError::Corrupt)?;
-        let secret = Secret32::random(self.rng);
-        let log = direct_log_id(&secret);
-        let introduction = Introduction::new(
-            secret.duplicate(),
-            self.us.name().clone(),
-            self.us.device_list().encode(),
-            RelayUrl::new(&ClientRow::load(&self.tx)?.relay_url())?,
-        );
-        let entry = EntryId::from_bytes(random_array(self.rng));
-        let ad = inbox_ad(&address.inbox(), &entry);
-        let plaintext = introduction.encode();
-        let first = dm::initiate(&mut self.tx, self.us, device, body, item, &ad, &plaintext, self.now, self.rng)?;
-        let sealed = InboxEntry::first_contact(self.us.credential().encode(), first.encode());
-        self.deposit(&address, entry, device, &sealed)?;
-        let row = LogRow {
-            secret: secret.expose().to_vec().into(),
-            peer_device: Some(device.id()),
-            control: direct_control_key(&secret).to_seed().expose().to_vec().into(),
-            creation: Creation::Wanted,
-            ..LogRow::new(id, Generation::FIRST, Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY }, self.now)
-        };
-        row.save(&mut self.tx, &log);
-        self.intend(&Intent::Create { log })?;
-        conversation.log = Some(log);
-        conversation.phase = Phase::Active;
-        self.save_conversation(&id, &conversation);
-        self.link.dirty.insert(id);
-        self.event(EventRow::Ready { conversation: id })
     }
 
     /// Seals something for the inbox of a device.
-    fn deposit(
+    pub(super) fn deposit(
         &mut self,
         address: &InboxAddress,
         entry: EntryId,
@@ -369,11 +465,8 @@ impl Step<'_> {
 
     fn inbox_entry(&mut self, opened: &InboxEntry, place: &InboxPlace) -> Result<(), Error> {
         let device = Credential::decode(opened.sender())?.verify(Some(self.now))?;
-        if device.account() == self.us.device().account() {
-            return Err(Error::OwnInvitation);
-        }
         match opened.kind() {
-            InboxKind::FirstContact => self.introduced(&device, opened.body(), place.entry),
+            InboxKind::FirstContact | InboxKind::Introduction => self.introduced(&device, opened, place.entry),
             InboxKind::Welcome => {
                 opened.verify_welcome(device.signing(), place).map_err(|_| Error::BadKeys)?;
                 self.welcomed(&device, opened.body())
@@ -381,51 +474,14 @@ impl Step<'_> {
         }
     }
 
-    /// Somebody introduces itself.
-    fn introduced(&mut self, device: &Device, first: &[u8], entry: EntryId) -> Result<(), Error> {
-        let first = FirstMessage::decode(first)?;
-        let ad = inbox_ad(&self.us.inbox(), &entry);
-        let plaintext = dm::accept(&mut self.tx, self.us, device, &first, &ad, self.now, self.rng)?;
-        let introduction = Introduction::decode(&plaintext).map_err(|_| Error::BadKeys)?;
-        let list = DeviceList::decode(&introduction.device_list)?;
-        let certificate = device.certificates().account_certificate();
-        let pinned = peers::pin(&mut self.tx, certificate, &list, self.now)?;
-        if pinned.device(&device.id()).is_none() {
-            return Err(Error::BadKeys);
-        }
-        let account = device.account();
-        self.learn_contact(certificate.encode(), account, Some(&introduction.name))?;
-        let id = ConversationId::direct(&self.us.device().account(), &account);
-        let log = introduction.log();
-        if LogRow::load(&self.tx, &log)?.is_some() {
-            // It came before: nothing begins anew.
-            return Err(Error::BadKeys);
-        }
-        let row = LogRow {
-            secret: introduction.generation_secret().expose().to_vec().into(),
-            peer_device: Some(device.id()),
-            control: direct_control_key(introduction.generation_secret()).to_seed().expose().to_vec().into(),
-            // The peer may not have come to create it: whoever is first does, the other finds it done.
-            creation: Creation::Wanted,
-            ..LogRow::new(id, Generation::FIRST, Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY }, self.now)
-        };
-        row.save(&mut self.tx, &log);
-        self.intend(&Intent::Create { log })?;
-        let mut conversation = rows::load::<ConversationRow>(&self.tx, Table::Conversations, id.as_bytes())?
-            .unwrap_or_else(|| ConversationRow::new(Kind::Direct { peer: account }, self.now));
-        if !conversation.take_log(log) {
-            return Err(Error::BadKeys);
-        }
-        conversation.phase = Phase::Active;
-        self.save_conversation(&id, &conversation);
-        self.link.dirty.insert(id);
-        self.event(EventRow::Ready { conversation: id })
-    }
-
     /// Somebody has added us to a group.
     fn welcomed(&mut self, device: &Device, note: &[u8]) -> Result<(), Error> {
-        // Only those whom we know may put us into a group; others go through an invitation first.
-        self.contact(&device.account())?;
+        // Only those whom we know may put us into a group, and our own devices; others go through an invitation first.
+        if device.account() != self.us.account() {
+            self.contact(&device.account())?;
+        } else if !self.is_on_newest(device)? {
+            return Err(Error::BadKeys);
+        }
         let encoded = note;
         let note = WelcomeNote::decode(encoded).map_err(|_| Error::BadKeys)?;
         let joined = match group::join(&mut self.tx, self.us, &note.welcome) {
@@ -599,7 +655,7 @@ impl Step<'_> {
         for account in &wanted {
             self.contact(account)?;
         }
-        for wanted in wanted.chunks(crate::limits::GROUP_ADDS_MAX) {
+        for wanted in wanted.chunks(GROUP_ADDS_MAX) {
             let change = Change::Add { wanted: wanted.to_vec(), found: Vec::new() };
             let ordinal = self.enqueue(id, Item::Commit(change), undertone_wire::frame::Class::Control)?;
             for account in wanted {
@@ -609,23 +665,36 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// A lookup for an invitation has ended.
+    /// A device was found for an invitation, or none; `is_last` ends the lookup of its account. Says whether the invitation
+    /// has any device of that account.
     fn invitee(
         &mut self,
         conversation: &ConversationId,
         ordinal: u64,
         account: AccountId,
         device: Option<Invitee>,
-    ) -> Result<(), Error> {
+        is_last: bool,
+    ) -> Result<bool, Error> {
         let key = rows::outbox_key(conversation, ordinal);
-        let Some(mut outbox) = rows::load::<OutboxRow>(&self.tx, Table::Outbox, &key)? else { return Ok(()) };
+        let Some(mut outbox) = rows::load::<OutboxRow>(&self.tx, Table::Outbox, &key)? else { return Ok(false) };
+        let mut has_any = false;
         if let Item::Commit(Change::Add { wanted, found }) = &mut outbox.item {
-            wanted.retain(|wanted| *wanted != account);
             found.extend(device);
+            has_any = found.iter().any(|found| found.account == account);
+            if is_last {
+                wanted.retain(|wanted| *wanted != account);
+            }
+            // Accounts of many devices: one commit adds no more than its bound, and the next ones the others.
+            if wanted.is_empty() && found.len() > GROUP_ADDS_MAX {
+                for found in found.split_off(GROUP_ADDS_MAX).chunks(GROUP_ADDS_MAX) {
+                    let change = Change::Add { wanted: Vec::new(), found: found.to_vec() };
+                    self.enqueue(conversation, Item::Commit(change), undertone_wire::frame::Class::Control)?;
+                }
+            }
         }
         rows::save(&mut self.tx, Table::Outbox, &key, &outbox);
         self.link.dirty.insert(*conversation);
-        Ok(())
+        Ok(has_any)
     }
 
     /// Queues the removal of accounts from a group.
@@ -694,9 +763,4 @@ impl Step<'_> {
         let role = group::policy(&mut self.tx, log)?.role(&self.us.device().account());
         if role.manages() { Ok((row, log)) } else { Err(Error::Forbidden) }
     }
-}
-
-/// The associated data of a first message: the inbox and the entry that carry it.
-fn inbox_ad(inbox: &LogId, entry: &EntryId) -> Vec<u8> {
-    [inbox.as_bytes().as_slice(), entry.as_bytes()].concat()
 }

@@ -18,15 +18,22 @@
 //! | `link` | the connection: what is proven, subscribed, in flight; frames in, requests out |
 //! | `receive` | entries of logs and of the inbox |
 //! | `outbox` | what is to be appended: sealing, retrying, placing |
-//! | `lookup` | learning the keys of an account, first contact, welcomes |
+//! | `lookup` | learning the keys of accounts and devices, Welcomes |
 //! | `linking`, `joining`, `postbox` | linking a device: the one that has the account key, the new one, and what lies between |
+//! | `devices` | the devices of our account, and what follows when they change |
+//! | `roster` | who a direct log is addressed to |
+//! | `direct` | direct parcels, for all devices of both accounts |
+//! | `introduce` | how a device comes to a direct log |
 //! | `shelf` | our own slots in the directory |
 //! | `trust` | whether a person has made sure of an account |
 //! | `query` | what an app reads |
 //! | `rows`, `event` | what is stored and told |
 
 mod client;
+mod devices;
+mod direct;
 mod event;
+mod introduce;
 mod joining;
 mod link;
 mod linking;
@@ -35,6 +42,7 @@ mod outbox;
 mod postbox;
 mod query;
 mod receive;
+mod roster;
 mod rows;
 mod shelf;
 mod step;

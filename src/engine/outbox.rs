@@ -16,28 +16,43 @@ use undertone_wire::limits::{APPEND_ENTRIES_MAX, APPEND_LEN_MAX};
 
 use super::event::{EventRow, Failure};
 use super::link::Pending;
-use super::rows::{self, Change, ConversationRow, Draft, Item, Kind, LogRow, OutboxRow, Phase, Sealed, SealedWelcome};
+use super::rows::{
+    self, Change, ConversationRow, Draft, Handover, Item, Kind, LogRow, OutboxRow, Phase, Sealed, SealedWelcome,
+};
 use super::step::Step;
 use crate::content::status::STATUSES_MAX;
 use crate::content::{
     CONTENT_LEN_MAX, Content, MessageId, MessageStatus, Profile, Status, StatusList, Typing, TypingCounter, TypingState,
 };
 use crate::conversation::{ConversationId, LocalId};
-use crate::crypto::{Secret32, random_array};
-use crate::dm;
+use crate::crypto::random_array;
 use crate::envelope::ephemeral::{self, Ephemeral, EphemeralCounter, Signing};
 use crate::envelope::{
-    DedupId, Delivered, DevicePlace, DirectBody, Envelope, EpochEvidence, Evidence, Extensions, Frame, FrameKind,
-    IfUnknown, LogKeys, Parcel, ParcelKind, Side, shell,
+    DedupId, Delivered, Envelope, EpochEvidence, Evidence, Extensions, Frame, FrameKind, IfUnknown, LogKeys, Parcel,
+    ParcelKind, shell,
 };
 use crate::error::Error;
 use crate::group::{self, GroupError, PreparedCommit};
-use crate::identity::AccountId;
+use crate::identity::{AccountId, DeviceId};
 use crate::limits::{TYPING_INTERVAL, WELCOME_LEN_MAX};
 use crate::store::{Direction, StoreError, Table};
 
+/// What a sealed row brings besides its payload.
+#[derive(Default)]
+pub(super) struct Carried {
+    /// The gate, if it turns the log.
+    pub turn: Option<Gate>,
+    /// The MLS Welcomes of a commit.
+    pub welcomes: Vec<SealedWelcome>,
+    /// What a direct turn begins.
+    pub handover: Option<Handover>,
+    /// The devices whose wraps carry a handshake.
+    pub handshakes: Vec<DeviceId>,
+}
+
 /// What became of a row that was to be sealed.
-enum Sealing {
+#[expect(clippy::large_enum_variant, reason = "one at a time, returned and taken apart")]
+pub(super) enum Sealing {
     /// It is sealed for the present generation.
     Ready(Sealed),
     /// It has to wait, and all behind it: what is said after an invitation is meant for the invited too.
@@ -81,7 +96,7 @@ impl Step<'_> {
         self.enqueue(id, Item::Envelope(draft), class)
     }
 
-    fn draft(&mut self, frame: Frame, message: Option<MessageId>) -> Draft {
+    pub(super) fn draft(&mut self, frame: Frame, message: Option<MessageId>) -> Draft {
         let dedup = DedupId::from_bytes(random_array(self.rng));
         Draft { dedup, seq: None, sent_ms: self.now, frame: frame.encode().into(), message }
     }
@@ -93,7 +108,7 @@ impl Step<'_> {
         Ok(ordinal)
     }
 
-    fn put_at(&mut self, id: &ConversationId, ordinal: u64, item: Item, class: Class, log: Option<LogId>) {
+    pub(super) fn put_at(&mut self, id: &ConversationId, ordinal: u64, item: Item, class: Class, log: Option<LogId>) {
         let entry = EntryId::from_bytes(random_array(self.rng));
         let key = rows::outbox_key(id, ordinal);
         let outbox = OutboxRow { entry, class, item, log, sealed: None, accepted: None };
@@ -164,8 +179,45 @@ impl Step<'_> {
         if row.phase != Phase::Active {
             return Err(Error::Ended);
         }
-        let secret = Secret32::random(self.rng).expose().to_vec().into();
-        self.enqueue(id, Item::Turn { secret }, Class::Control).map(|_| ())
+        let log = row.log.ok_or(StoreError::Corrupt)?;
+        let wanted_at = Some(self.log_row(&log)?.generation);
+        let ordinal = self.next_ordinal()?;
+        self.put_at(id, ordinal, Item::Turn { wanted_at }, Class::Control, Some(log));
+        Ok(())
+    }
+
+    /// Puts a turn in front of everything else that goes to a direct log, if the device lists are newer than those of its
+    /// generation (rule DEL-71). A log that is only read to its end is turned when there is something to put into it.
+    fn turn_to_newest(
+        &mut self,
+        id: &ConversationId,
+        conversation: &ConversationRow,
+        log: LogId,
+        peer: AccountId,
+    ) -> Result<(), Error> {
+        if self.roster(&log)?.names() == self.newest_roster(&peer)?.names() {
+            return Ok(());
+        }
+        let queue = self.tx.scan_prefix(Table::Outbox, id.as_bytes(), Direction::Ascending, usize::MAX)?;
+        let mut has_work = conversation.log == Some(log);
+        for (_, value) in &queue {
+            let outbox: OutboxRow = rows::decode(value)?;
+            if outbox.log.or(conversation.log) == Some(log) {
+                match outbox.item {
+                    Item::Turn { .. } if outbox.accepted.is_none() => return Ok(()),
+                    _ => has_work = true,
+                }
+            }
+        }
+        if !has_work {
+            return Ok(());
+        }
+        let ordinal = match queue.first() {
+            Some((first, _)) => split_key(first)?.1 - 1,
+            None => self.next_ordinal()?,
+        };
+        self.put_at(id, ordinal, Item::Turn { wanted_at: None }, Class::Control, Some(log));
+        Ok(())
     }
 
     /// Sends what a conversation has to send, as far as it can be sent now.
@@ -175,6 +227,12 @@ impl Step<'_> {
         };
         if !conversation.phase.is_in() {
             return Ok(());
+        }
+        if let Kind::Direct { peer } = conversation.kind {
+            let us = self.us.account();
+            if !self.is_listed() || self.is_held(&peer)? || self.is_held(&us)? {
+                return Ok(());
+            }
         }
         for log in conversation.logs() {
             let row = self.log_row(&log)?;
@@ -197,6 +255,9 @@ impl Step<'_> {
             row.turned_ms = self.now;
             row.save(&mut self.tx, &log);
             self.turn_direct(id)?;
+        }
+        if let Kind::Direct { peer } = conversation.kind {
+            self.turn_to_newest(id, conversation, log, peer)?;
         }
         let queue = self.tx.scan_prefix(Table::Outbox, id.as_bytes(), Direction::Ascending, 2 * APPEND_ENTRIES_MAX)?;
         let mut entries: Vec<NewEntry> = Vec::new();
@@ -293,14 +354,10 @@ impl Step<'_> {
         match (&outbox.item, conversation.kind) {
             (Item::Envelope(draft), Kind::Direct { peer }) => {
                 let plaintext = self.envelope_of(draft, row)?;
-                let parcel = self.direct_parcel(log, row, peer, ParcelKind::DirectMessage, evidence, &plaintext)?;
-                self.sealed(log, row, outbox, &parcel, None)
+                self.seal_direct(log, row, peer, outbox, evidence, &plaintext)
             }
-            (Item::Turn { secret }, Kind::Direct { peer }) => {
-                let parcel = self.direct_parcel(log, row, peer, ParcelKind::DirectTurn, evidence, secret.as_slice())?;
-                let next = Secret32::from_slice(secret.as_slice()).ok_or(StoreError::Corrupt)?;
-                let gate = LogKeys::derive(&next, *log, row.generation.next()).gate();
-                self.sealed(log, row, outbox, &parcel, Some((gate, Vec::new())))
+            (Item::Turn { wanted_at }, Kind::Direct { peer }) => {
+                self.seal_turn(log, row, peer, outbox, evidence, *wanted_at)
             }
             (Item::Envelope(draft), Kind::Group) => {
                 if group::has_pending_proposals(&mut self.tx, *log)? {
@@ -311,7 +368,7 @@ impl Step<'_> {
                 match group::seal(&mut self.tx, self.us, *log, &evidence.to_bytes(), &plaintext, self.rng) {
                     Ok(body) => {
                         let parcel = Parcel { kind: ParcelKind::GroupMessage, evidence, body };
-                        self.sealed(log, row, outbox, &parcel, None)
+                        self.sealed(log, row, outbox, &parcel, Carried::default())
                     }
                     Err(error) => never(error),
                 }
@@ -319,7 +376,7 @@ impl Step<'_> {
             (Item::Leave, Kind::Group) => match group::leave(&mut self.tx, self.us, *log, &evidence.to_bytes()) {
                 Ok(body) => {
                     let parcel = Parcel { kind: ParcelKind::GroupProposal, evidence, body };
-                    self.sealed(log, row, outbox, &parcel, None)
+                    self.sealed(log, row, outbox, &parcel, Carried::default())
                 }
                 Err(error) => never(error),
             },
@@ -340,7 +397,7 @@ impl Step<'_> {
                 let secret = group::pending_generation_secret(&mut self.tx, *log, next)?;
                 let gate = LogKeys::derive(&secret, *log, next).gate();
                 let parcel = Parcel { kind: ParcelKind::GroupCommit, evidence, body: prepared.commit };
-                self.sealed(log, row, outbox, &parcel, Some((gate, welcomes)))
+                self.sealed(log, row, outbox, &parcel, Carried { turn: Some(gate), welcomes, ..Carried::default() })
             }
             _ => Ok(Sealing::Never(Failure::Refused)),
         }
@@ -386,6 +443,15 @@ impl Step<'_> {
                 }
                 group::remove(&mut self.tx, self.us, *log, &present, &aad, self.rng)
             }
+            Change::RemoveDevices { devices } => {
+                let members = group::members(&mut self.tx, *log)?;
+                let is_there = |device: &&DeviceId| members.iter().any(|member| member.device == **device);
+                let present: Vec<_> = devices.iter().filter(is_there).copied().collect();
+                if present.is_empty() {
+                    return Ok(Err(Sealing::Nothing));
+                }
+                group::remove_devices(&mut self.tx, self.us, *log, &present, &aad, self.rng)
+            }
             Change::Rename { name } => {
                 let name = String::from_utf8(name.as_slice().to_vec()).map_err(|_| StoreError::Corrupt)?;
                 let Ok(policy) = group::policy(&mut self.tx, *log)?.with_name(&name) else {
@@ -418,50 +484,23 @@ impl Step<'_> {
     }
 
     /// Closes the shell around a parcel.
-    fn sealed(
+    pub(super) fn sealed(
         &mut self,
         log: &LogId,
         row: &LogRow,
         outbox: &OutboxRow,
         parcel: &Parcel,
-        turn: Option<(Gate, Vec<SealedWelcome>)>,
+        carried: Carried,
     ) -> Result<Sealing, Error> {
         let keys = self.keys(log, row)?;
         match shell::seal(&keys.outer, *log, row.generation, outbox.entry, outbox.class, parcel, self.rng) {
             Ok(payload) => {
-                let (turn, welcomes) = match turn {
-                    Some((gate, welcomes)) => (Some(gate), welcomes),
-                    None => (None, Vec::new()),
-                };
-                let generation = row.generation;
-                Ok(Sealing::Ready(Sealed { generation, payload: payload.into(), turn, welcomes }))
+                let Carried { turn, welcomes, handover, handshakes } = carried;
+                let (generation, payload) = (row.generation, payload.into());
+                Ok(Sealing::Ready(Sealed { generation, payload, turn, welcomes, handover, handshakes }))
             }
             Err(_) => Ok(Sealing::Never(Failure::Refused)),
         }
-    }
-
-    /// Our device and the peer's: one each, so that both stand first in their lists.
-    pub(super) fn places(&self, peer: AccountId) -> (DevicePlace, DevicePlace) {
-        let us = self.us.device().account();
-        let place = |account, other| DevicePlace { side: Side::of(account, other), index: 0 };
-        (place(&us, &peer), place(&peer, &us))
-    }
-
-    fn direct_parcel(
-        &mut self,
-        log: &LogId,
-        row: &LogRow,
-        peer: AccountId,
-        kind: ParcelKind,
-        evidence: Evidence,
-        plaintext: &[u8],
-    ) -> Result<Parcel, Error> {
-        let device = row.peer_device.ok_or(StoreError::Corrupt)?;
-        let (sender, recipient) = self.places(peer);
-        let ad = direct_ad(log, kind, &evidence, sender, recipient);
-        let message = dm::seal(&mut self.tx, device, &ad, plaintext, self.rng)?;
-        let body = DirectBody::inline(sender, recipient, message).encode();
-        Ok(Parcel { kind, evidence, body })
     }
 
     /// Completes an envelope with what we have received.
@@ -628,24 +667,6 @@ impl Step<'_> {
         }
         Ok(())
     }
-}
-
-/// The associated data of a direct message: the log, the kind, what the sender has seen, and the two devices.
-pub(super) fn direct_ad(
-    log: &LogId,
-    kind: ParcelKind,
-    evidence: &Evidence,
-    sender: DevicePlace,
-    recipient: DevicePlace,
-) -> Vec<u8> {
-    let mut ad = log.as_bytes().to_vec();
-    ad.push(kind as u8);
-    ad.extend_from_slice(&evidence.to_bytes());
-    for place in [sender, recipient] {
-        ad.push(place.side as u8);
-        ad.extend_from_slice(&place.index.to_be_bytes());
-    }
-    ad
 }
 
 fn never(error: GroupError) -> Result<Sealing, Error> {

@@ -1,8 +1,11 @@
 //! What an app reads: computed from rows, on the spot.
 
+use std::collections::BTreeMap;
+
 use undertone_wire::id::{LogId, Seq};
 
 use super::event::{Event, EventRow};
+use super::roster::Roster;
 use super::rows::{
     self, ContactRow, ConversationRow, Draft, Item, Kind, LogRow, MessageRow, OutboxRow, Phase, place_key,
 };
@@ -13,7 +16,7 @@ use crate::conversation::{
 use crate::envelope::{Delivered, Frame};
 use crate::error::Error;
 use crate::group;
-use crate::identity::{AccountCertificate, AccountId, DeviceId, LocalIdentity, SafetyNumber};
+use crate::identity::{AccountCertificate, AccountId, Device, DeviceId, LocalIdentity, SafetyNumber};
 use crate::store::{Direction, Overlay, StoreError, StoreView, Table, Tx};
 
 /// Reading, in a step or outside one.
@@ -254,32 +257,35 @@ impl<'q, 's> Query<'q, 's> {
 
     /// How far a placed message of ours is.
     fn status(&mut self, log: &LogId, seq: Seq, id: &MessageId, others: &Others) -> Result<MessageStatus, Error> {
-        let present: Vec<&Other> = others.devices.iter().filter(|other| other.joined < seq).collect();
-        let mut is_read = !present.is_empty();
-        for other in &present {
-            let key = [b"r", id.as_bytes().as_slice(), other.account.as_bytes()].concat();
-            is_read = is_read && self.tx.get(Table::Receipts, &key)?.is_some();
-        }
-        if is_read {
-            return Ok(MessageStatus::Read);
-        }
-        for other in &present {
+        // Of each account, whether one of its devices has it.
+        let mut delivered: BTreeMap<AccountId, bool> = BTreeMap::new();
+        for other in others.devices.iter().filter(|other| other.joined < seq) {
             let device = rows::device_key(log, &other.device);
             let told: Option<Delivered> = rows::load(self.tx, Table::Receipts, &[b"d", device.as_slice()].concat())?;
-            if !told.is_some_and(|told| told.covers(seq)) {
-                return Ok(MessageStatus::Sent);
-            }
+            *delivered.entry(other.account).or_default() |= told.is_some_and(|told| told.covers(seq));
         }
-        Ok(if present.is_empty() { MessageStatus::Sent } else { MessageStatus::Delivered })
+        let mut is_read = !delivered.is_empty();
+        for account in delivered.keys() {
+            let key = [b"r", id.as_bytes().as_slice(), account.as_bytes()].concat();
+            is_read = is_read && self.tx.get(Table::Receipts, &key)?.is_some();
+        }
+        let is_delivered = !delivered.is_empty() && delivered.values().all(|has| *has);
+        Ok(match (is_read, is_delivered) {
+            (true, _) => MessageStatus::Read,
+            (false, true) => MessageStatus::Delivered,
+            (false, false) => MessageStatus::Sent,
+        })
     }
 
     fn others(&mut self, us: &LocalIdentity, id: &ConversationId, log: &LogId) -> Result<Others, Error> {
         let own = us.device();
         Ok(match self.row(id)?.kind {
             Kind::Direct { peer } => {
-                let device = LogRow::load(self.tx, log)?.and_then(|row| row.peer_device);
-                let other = device.map(|device| Other { account: peer, device, joined: Seq::from_u64(0) });
-                Others { devices: other.into_iter().collect() }
+                let roster = Roster::load(self.tx, log)?;
+                let listed = roster.iter().flat_map(Roster::devices).map(|(_, device)| device);
+                let theirs = listed.filter(|device| device.account() == peer);
+                let other = |device: &Device| Other { account: peer, device: device.id(), joined: Seq::from_u64(0) };
+                Others { devices: theirs.map(other).collect() }
             }
             Kind::Group => {
                 let mut devices = Vec::new();

@@ -6,23 +6,24 @@ use undertone_wire::frame::{Checkpoint, Entry, EntryContent};
 use undertone_wire::id::{Generation, LogId, PayloadHash, Seq};
 use undertone_wire::refusal::Refusal;
 
+use super::direct::Turned;
 use super::event::{EventRow, Reason, Suspicion};
-use super::outbox::direct_ad;
-use super::rows::{self, Change, Item, Kind, LogRow, MessageRow, OutboxRow, Phase, UndecryptableRow, place_key};
+use super::rows::{
+    self, Change, Item, Kind, LogRow, MessageRow, OutboxRow, Phase, Standing, UndecryptableRow, place_key,
+};
 use super::step::Step;
 use crate::content::{Content, MessageId, Profile, Status, StatusList, Typing};
 use crate::conversation::ConversationId;
-use crate::crypto::{Secret32, SecretBytes};
-use crate::dm::{self, DmError};
+use crate::dm::{DmError, wrap};
 use crate::envelope::ephemeral::{self, Ephemeral, Freshness};
 use crate::envelope::receipts::MISSING_MAX;
 use crate::envelope::shell::{self, ShellError};
 use crate::envelope::{
-    Delivered, DirectBody, DirectForm, Envelope, Evidence, FrameKind, LogKeys, Observation, Parcel, ParcelKind,
-    SenderSeq, SenderTrack,
+    Delivered, DirectBody, Envelope, Evidence, FrameKind, LogKeys, Observation, Parcel, ParcelKind, SenderSeq,
+    SenderTrack,
 };
 use crate::error::Error;
-use crate::group::{self, GroupChange, GroupError, Processed, Standing};
+use crate::group::{self, GroupChange, GroupError, LeafOwner, Processed, Standing as GroupStanding};
 use crate::identity::{AccountId, DeviceId};
 use crate::limits::{HEADS_MAX, UNDECRYPTABLE_MAX};
 use crate::store::{Direction, Table};
@@ -81,8 +82,10 @@ impl From<GroupError> for Refused {
 enum Effect {
     /// The generation goes on.
     Stays,
-    /// A valid turn: the next generation, in directs with its secret.
-    Turns(Option<Secret32>),
+    /// A valid commit: the next generation.
+    Turns,
+    /// A direct turn that is not void as far as we can tell.
+    Direct(Turned),
 }
 
 impl Step<'_> {
@@ -148,11 +151,37 @@ impl Step<'_> {
             // Valid or void: the relay counts on, and so do we (rule DEL-33).
             row.generation = row.generation.next();
             row.turned_ms = self.now;
-            if let Effect::Turns(Some(secret)) = effect {
-                row.secret = secret.expose().to_vec().into();
+            row.began = after;
+            if let Effect::Direct(turned) = effect {
+                self.direct_turned(log, row, entry, turned)?;
             }
         }
         Ok(())
+    }
+
+    /// A direct log is in its next generation.
+    fn direct_turned(&mut self, log: &LogId, row: &mut LogRow, entry: &Entry, turned: Turned) -> Result<(), Error> {
+        match turned {
+            Turned::Inside(secret, roster) => {
+                row.secret = secret.expose().to_vec().into();
+                row.standing = Standing::Inside;
+                roster.save(&mut self.tx, log);
+                Ok(())
+            }
+            Turned::LeftOut => {
+                row.standing = Standing::LeftOut;
+                self.put_aside(log, row, entry, Reason::NotAddressed)
+            }
+            Turned::Forked => self.put_aside(log, row, entry, Reason::Lists),
+            Turned::Removed => {
+                let conversation = row.conversation;
+                let mut of = self.conversation(&conversation)?;
+                of.phase = Phase::Removed;
+                self.save_conversation(&conversation, &of);
+                self.drop_outbox(&conversation)?;
+                self.event(EventRow::Removed { conversation, by: self.us.account() })
+            }
+        }
     }
 
     /// An entry of our own, recognised by its id: nothing is decrypted.
@@ -176,7 +205,10 @@ impl Step<'_> {
         if outbox.accepted.is_none() {
             self.accepted(key, entry.seq)?;
         }
-        let welcomes = outbox.sealed.map(|sealed| sealed.welcomes).unwrap_or_default();
+        let sealed = outbox.sealed.ok_or(crate::store::StoreError::Corrupt)?;
+        for device in &sealed.handshakes {
+            wrap::carried(&mut self.tx, *log, *device)?;
+        }
         self.tx.delete(Table::Outbox, key);
         self.tx.delete(Table::OutboxIndex, entry.id.as_bytes());
         match outbox.item {
@@ -200,14 +232,17 @@ impl Step<'_> {
                 }
                 Ok(Effect::Stays)
             }
-            Item::Turn { secret } => Ok(Effect::Turns(Secret32::from_slice(secret.as_slice()))),
+            Item::Turn { .. } => {
+                let handover = sealed.handover.ok_or(crate::store::StoreError::Corrupt)?;
+                Ok(Effect::Direct(self.own_turn(log, row, after, handover)?))
+            }
             Item::Commit(change) => {
                 let group_change = group::merge_pending(&mut self.tx, *log)?;
                 if let Change::Add { found, .. } = &change {
-                    self.welcome(log, row.generation.next(), after, found, &welcomes)?;
+                    self.welcome(log, row.generation.next(), after, found, &sealed.welcomes)?;
                 }
                 self.group_changed(log, row.conversation, entry.seq, &group_change)?;
-                Ok(Effect::Turns(None))
+                Ok(Effect::Turns)
             }
             Item::Leave => Ok(Effect::Stays),
         }
@@ -236,16 +271,16 @@ impl Step<'_> {
             rows::load(&self.tx, Table::Conversations, row.conversation.as_bytes())?
                 .ok_or(crate::store::StoreError::Corrupt)?;
         match (conversation.kind, parcel.kind) {
-            (Kind::Direct { peer }, ParcelKind::DirectMessage) => {
-                let (device, plaintext) = self.open_direct(log, row, peer, &parcel)?;
-                self.envelope(log, row, entry, peer, device, &plaintext)?;
+            (Kind::Direct { .. }, ParcelKind::DirectMessage) => {
+                let body = DirectBody::decode(&parcel.body).map_err(|_| Reason::Malformed)?;
+                let roster = self.roster(log)?;
+                let (device, plaintext) = self.open_direct(log, &roster, parcel.kind, &parcel.evidence, body)?;
+                self.envelope(log, row, entry, device.account(), device.id(), &plaintext)?;
                 no_turn(entry)
             }
-            (Kind::Direct { peer }, ParcelKind::DirectTurn) => {
-                let (_, plaintext) = self.open_direct(log, row, peer, &parcel)?;
-                let secret = Secret32::from_slice(&plaintext).ok_or(Reason::Malformed)?;
-                let gate = LogKeys::derive(&secret, *log, row.generation.next()).gate();
-                if entry.turn == Some(gate) { Ok(Effect::Turns(Some(secret))) } else { Err(void(entry)) }
+            (Kind::Direct { .. }, ParcelKind::DirectTurn) => {
+                let turned = self.open_turn(log, row, entry, &parcel.evidence, &parcel.body)?;
+                Ok(Effect::Direct(turned))
             }
             (Kind::Group, ParcelKind::GroupMessage | ParcelKind::GroupCommit | ParcelKind::GroupProposal) => {
                 let mark = self.mark();
@@ -261,25 +296,6 @@ impl Step<'_> {
             }
             _ => Err(Reason::Malformed.into()),
         }
-    }
-
-    fn open_direct(
-        &mut self,
-        log: &LogId,
-        row: &LogRow,
-        peer: AccountId,
-        parcel: &Parcel,
-    ) -> Result<(DeviceId, SecretBytes), Refused> {
-        let body = DirectBody::decode(&parcel.body).map_err(|_| Reason::Malformed)?;
-        let DirectForm::Inline(inline) = &body.form;
-        let (us, them) = self.places(peer);
-        if (body.sender, inline.recipient) != (them, us) {
-            return Err(Reason::Malformed.into());
-        }
-        let device = row.peer_device.ok_or(Reason::NoSession)?;
-        let ad = direct_ad(log, parcel.kind, &parcel.evidence, body.sender, inline.recipient);
-        let plaintext = dm::open(&mut self.tx, device, &ad, &inline.message, self.now, self.rng)?;
-        Ok((device, plaintext))
     }
 
     fn group_parcel(
@@ -304,7 +320,7 @@ impl Step<'_> {
                 no_turn(entry)
             }
             (Processed::Commit(change), ParcelKind::GroupCommit) => {
-                if change.standing == Standing::Member {
+                if change.standing == GroupStanding::Member {
                     let secret = group::generation_secret(&mut self.tx, *log, row.generation.next())?;
                     let gate = LogKeys::derive(&secret, *log, row.generation.next()).gate();
                     if entry.turn != Some(gate) {
@@ -312,7 +328,7 @@ impl Step<'_> {
                     }
                 }
                 self.group_changed(log, row.conversation, entry.seq, &change)?;
-                Ok(Effect::Turns(None))
+                Ok(Effect::Turns)
             }
             (Processed::Proposal { .. }, ParcelKind::GroupProposal) => {
                 self.owe_commit(*log);
@@ -350,11 +366,13 @@ impl Step<'_> {
                     content: envelope.frame.body().to_vec().into(),
                 };
                 self.save_message(log, entry.seq, &message);
-                row.receipt_due = entry.seq;
-                self.owe_receipt(*log);
+                if account != self.us.account() {
+                    row.receipt_due = entry.seq;
+                    self.owe_receipt(*log);
+                }
                 self.event(EventRow::Message { log: *log, seq: entry.seq })?;
             }
-            FrameKind::STATUS => self.statuses(row.conversation, account, envelope.frame.body())?,
+            FrameKind::STATUS => self.statuses(log, row, account, envelope.frame.body())?,
             FrameKind::PROFILE => self.profile(account, device, envelope.frame.body())?,
             // Kinds of a later version have no effect, and their senders are told nothing false (rule ENV-21).
             _ => {}
@@ -401,24 +419,30 @@ impl Step<'_> {
         if after != before {
             rows::save(&mut self.tx, Table::Receipts, &key, &after);
         }
-        if after.through() > before.through() {
+        if after.through() > before.through() && account != self.us.account() {
             self.event(EventRow::Delivered { conversation: row.conversation, by: account, through })?;
         }
         Ok(())
     }
 
-    fn statuses(&mut self, conversation: ConversationId, account: AccountId, body: &[u8]) -> Result<(), Refused> {
+    fn statuses(&mut self, log: &LogId, row: &mut LogRow, account: AccountId, body: &[u8]) -> Result<(), Refused> {
         if body.is_empty() {
             return Ok(());
         }
+        let conversation = row.conversation;
+        let is_sibling = account == self.us.account();
         let list = StatusList::decode(body).map_err(|_| Reason::Malformed)?;
         for crate::content::MessageStatus { message: id, status } in list.as_slice() {
             let Some(place) = self.tx.get(Table::MessageIndex, id.as_bytes())? else { continue };
-            let (log, _) = rows::split_place(&place)?;
+            let (of, seq) = rows::split_place(&place)?;
             let known = rows::load::<MessageRow>(&self.tx, Table::Messages, &place)?;
-            let is_ours = known.is_some_and(|message| message.account == self.us.device().account());
-            // Whoever reads a message is in its conversation.
-            if *status != Status::READ || !is_ours || self.log_row(&log)?.conversation != conversation {
+            let is_ours = known.is_some_and(|message| message.account == self.us.account());
+            // Whoever reads a message is in its conversation, and nobody reads its own.
+            if *status != Status::READ || is_ours == is_sibling || self.log_row(&of)?.conversation != conversation {
+                continue;
+            }
+            if is_sibling {
+                self.read_by_sibling(log, row, (of, seq), *id)?;
                 continue;
             }
             let key = [b"r", id.as_bytes().as_slice(), account.as_bytes()].concat();
@@ -428,6 +452,28 @@ impl Step<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Another device of ours has read up to a message: so have we.
+    fn read_by_sibling(
+        &mut self,
+        log: &LogId,
+        row: &mut LogRow,
+        (of, seq): (LogId, Seq),
+        message: MessageId,
+    ) -> Result<(), Error> {
+        let conversation = row.conversation;
+        let mut other = (of != *log).then(|| self.log_row(&of)).transpose()?;
+        let mark = &mut other.as_mut().unwrap_or(row).read_through;
+        if seq <= *mark {
+            return Ok(());
+        }
+        *mark = seq;
+        if let Some(other) = other {
+            other.save(&mut self.tx, &of);
+        }
+        let by = self.us.account();
+        self.event(EventRow::Read { conversation, message, by })
     }
 
     fn profile(&mut self, account: AccountId, _device: DeviceId, body: &[u8]) -> Result<(), Refused> {
@@ -498,7 +544,7 @@ impl Step<'_> {
         change: &GroupChange,
     ) -> Result<(), Error> {
         let by = change.actor.account;
-        if change.standing == Standing::Removed {
+        if change.standing == GroupStanding::Removed {
             let mut row = self.conversation(&conversation)?;
             let (phase, by) = match row.phase {
                 Phase::Leaving => (Phase::Left, self.us.device().account()),
@@ -520,8 +566,18 @@ impl Step<'_> {
                 rows::save(&mut self.tx, Table::Receipts, &rows::joined_key(log, &member.device), &at);
             }
         }
-        let added: Vec<AccountId> = change.added.iter().map(|member| member.account).collect();
-        let removed: Vec<AccountId> = change.removed.iter().map(|member| member.account).collect();
+        // An account comes with its first device and goes with its last.
+        let now = group::members(&mut self.tx, *log)?;
+        let devices_now = |account: &AccountId| now.iter().filter(|member| member.account == *account).count();
+        let in_all = |some: &[LeafOwner], account: &AccountId| some.iter().filter(|it| it.account == *account).count();
+        let mut added: Vec<AccountId> = change.added.iter().map(|member| member.account).collect();
+        let mut removed: Vec<AccountId> = change.removed.iter().map(|member| member.account).collect();
+        for accounts in [&mut added, &mut removed] {
+            accounts.sort_unstable();
+            accounts.dedup();
+        }
+        added.retain(|account| devices_now(account) == in_all(&change.added, account));
+        removed.retain(|account| devices_now(account) == 0);
         let renamed = change.policy.as_ref().filter(|policy| policy.old.name() != policy.new.name());
         let name: Option<VLBytes> = renamed.map(|policy| policy.new.name().as_bytes().into());
         if let Some(name) = &name {
@@ -574,10 +630,11 @@ impl Step<'_> {
     ) -> Result<Option<(AccountId, Ephemeral)>, Error> {
         let Ok(opened) = ephemeral::open(&keys.ephemeral, *log, row.generation, payload) else { return Ok(None) };
         Ok(match kind {
-            Kind::Direct { peer } if row.peer_device == Some(opened.device()) => {
-                opened.unsigned().ok().map(|message| (peer, message))
+            Kind::Direct { peer } => {
+                let roster = self.roster(log)?;
+                let theirs = roster.side_of(&peer).and_then(|side| roster.side(side).device(&opened.device()));
+                theirs.and_then(|_| Some((peer, opened.unsigned().ok()?)))
             }
-            Kind::Direct { .. } => None,
             Kind::Group => {
                 let device = group::device(&mut self.tx, *log, &opened.device())?;
                 device.and_then(|device| Some((device.account(), opened.verify(device.signing()).ok()?)))

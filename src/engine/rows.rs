@@ -4,9 +4,13 @@
 //! |---|---|---|
 //! | Meta | a name | [`ClientRow`] |
 //! | Meta | [`WELCOME_PREFIX`], log, device of the sender, ordinal | [`WelcomeRow`] |
+//! | Meta | [`BUNDLE_PREFIX`], device | [`BundleRow`] |
+//! | Meta | [`FORKED_PREFIX`], account | nothing: its presence holds what is sent to the account |
+//! | Meta | [`EARLY_PREFIX`], log, generation | [`EarlyRow`] |
 //! | Contacts | account | [`ContactRow`] |
 //! | Conversations | conversation | [`ConversationRow`] |
 //! | Logs | log | [`LogRow`] |
+//! | Rosters | log | [`RosterRow`] |
 //! | Heads | log, seq | a head, 32 bytes |
 //! | Outbox | conversation, ordinal | [`OutboxRow`] |
 //! | OutboxIndex | entry id | the key of the outbox row |
@@ -184,7 +188,7 @@ impl ConversationRow {
         Self { log, phase, name, ..Self::new(Kind::Group, now) }
     }
 
-    /// The log to which it sends, then those that are read only, the newest first.
+    /// The log to which it sends, then those that are read only, by rising id.
     pub(super) fn logs(&self) -> impl Iterator<Item = LogId> {
         self.log.into_iter().chain(self.old_logs.iter().rev().copied())
     }
@@ -202,6 +206,8 @@ impl ConversationRow {
             return false;
         }
         self.old_logs.push(ours.max(log));
+        // In whichever order they came: all devices show them alike.
+        self.old_logs.sort_unstable_by(|one, other| other.cmp(one));
         self.log = Some(ours.min(log));
         true
     }
@@ -259,8 +265,6 @@ pub(super) struct LogRow {
     pub head: Head,
     /// The secret of the generation in directs; groups export theirs. 32 bytes or none.
     pub secret: VLBytes,
-    /// The peer's device in directs.
-    pub peer_device: Option<DeviceId>,
     /// The seed of the control key, if we hold it. 32 bytes or none.
     pub control: VLBytes,
     /// Whether the relay has the log.
@@ -275,6 +279,20 @@ pub(super) struct LogRow {
     pub missing: Vec<Seq>,
     /// When the generation began here, for the age of a direct turn.
     pub turned_ms: UnixMs,
+    /// The log up to and including the turn that began the generation.
+    pub began: Checkpoint,
+    /// Whether we have the secret of the generation in directs.
+    pub standing: Standing,
+}
+
+/// Whether we have the secret of a direct log's generation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+pub(super) enum Standing {
+    /// We have, as far as we know.
+    Inside = 1,
+    /// The turn had no wrap for us: it was void, or somebody will introduce us.
+    LeftOut = 2,
 }
 
 impl LogRow {
@@ -291,7 +309,6 @@ impl LogRow {
             seq: checkpoint.seq,
             head: checkpoint.head,
             secret: Vec::new().into(),
-            peer_device: None,
             control: Vec::new().into(),
             creation: Creation::Wanted,
             next_seq: SenderSeq::FIRST,
@@ -299,6 +316,8 @@ impl LogRow {
             read_through: Seq::from_u64(0),
             missing: Vec::new(),
             turned_ms: now,
+            began: checkpoint,
+            standing: Standing::Inside,
         }
     }
 
@@ -346,6 +365,66 @@ pub(super) struct Sealed {
     pub turn: Option<undertone_wire::gate::Gate>,
     /// The MLS Welcomes that go out once the commit is in the log, each to one device.
     pub welcomes: Vec<SealedWelcome>,
+    /// What a direct turn begins.
+    pub handover: Option<Handover>,
+    /// The devices whose wraps carry the handshake of their session.
+    pub handshakes: Vec<DeviceId>,
+}
+
+/// What a turn of a direct log begins, once the log shows it.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct Handover {
+    /// The secret of the generation, 32 bytes.
+    pub secret: VLBytes,
+    /// The lists that begin with it.
+    pub roster: RosterRow,
+    /// Devices on these lists for which there is no wrap: they are introduced through their inboxes.
+    pub left_out: Vec<DeviceId>,
+}
+
+/// The device lists by which a direct log is addressed in its present generation.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct RosterRow {
+    /// Of the account with the lower id.
+    pub lower: ListedRow,
+    /// Of the account with the higher id.
+    pub higher: ListedRow,
+}
+
+/// A verified device list, with the certificate under which it verified; both encoded.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct ListedRow {
+    pub certificate: VLBytes,
+    pub list: VLBytes,
+}
+
+/// Begins the keys of [`BundleRow`]s.
+pub(super) const BUNDLE_PREFIX: &[u8] = b"bundle";
+
+/// Begins the keys of accounts that have signed two lists of one version.
+pub(super) const FORKED_PREFIX: &[u8] = b"forked";
+
+/// Begins the keys of [`EarlyRow`]s.
+pub(super) const EARLY_PREFIX: &[u8] = b"early";
+
+/// The prekeys of a device with which we have no session yet.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+pub(super) enum BundleRow {
+    /// The intent of that ordinal fetches them.
+    #[tls_codec(discriminant = 1)]
+    Wanted { ordinal: u64 },
+    /// They are here, verified, for the next message to the device.
+    #[tls_codec(discriminant = 2)]
+    Here { body: VLBytes, item: Option<VLBytes> },
+}
+
+/// An introduction to a later generation of a log than the one in which we read it: it serves if the turn that begins
+/// that generation has no wrap for us.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct EarlyRow {
+    /// The secret of the generation, 32 bytes.
+    pub secret: VLBytes,
 }
 
 /// An MLS Welcome for one device.
@@ -362,9 +441,10 @@ pub(super) enum Item {
     /// An envelope, still without receipts: they are added when it is sealed.
     #[tls_codec(discriminant = 1)]
     Envelope(Draft),
-    /// A new generation secret for a direct conversation. 32 bytes.
+    /// A new generation of a direct log: if the device lists have changed, or if the log is still in the generation
+    /// named. Everything else is drawn when it is sealed.
     #[tls_codec(discriminant = 2)]
-    Turn { secret: VLBytes },
+    Turn { wanted_at: Option<Generation> },
     /// A change of a group.
     #[tls_codec(discriminant = 3)]
     Commit(Change),
@@ -402,6 +482,9 @@ pub(super) enum Change {
     /// Committing what others have proposed.
     #[tls_codec(discriminant = 4)]
     Proposals,
+    /// Removing single devices, of our own account.
+    #[tls_codec(discriminant = 5)]
+    RemoveDevices { devices: Vec<DeviceId> },
 }
 
 /// A device to be added to a group.
@@ -444,6 +527,7 @@ pub(super) struct UndecryptableRow {
 /// Something to be done at the relay besides appending. Kept until it is done or has failed for good.
 #[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 #[repr(u8)]
+#[expect(clippy::large_enum_variant, reason = "read, pursued and dropped one at a time")]
 pub(super) enum Intent {
     /// Writing a directory slot of ours.
     #[tls_codec(discriminant = 1)]
@@ -472,6 +556,15 @@ pub(super) enum Purpose {
     /// To add it to a group, for the outbox row named.
     #[tls_codec(discriminant = 2)]
     Member { conversation: ConversationId, ordinal: u64 },
+    /// To introduce one device of it to a direct log, as of the turn that put it on the lists.
+    #[tls_codec(discriminant = 3)]
+    Introduction { log: LogId, generation: Generation, checkpoint: Checkpoint, begun: Handover },
+    /// To begin a session with one device of it.
+    #[tls_codec(discriminant = 4)]
+    Session,
+    /// To add one device of our own account to a group.
+    #[tls_codec(discriminant = 5)]
+    Sibling { log: LogId },
 }
 
 /// How far a lookup is: each stage is one `take`.
@@ -484,7 +577,17 @@ pub(super) enum Stage {
     /// The inbox address of its device, whose credential is known.
     #[tls_codec(discriminant = 2)]
     Address { credential: VLBytes },
-    /// Its prekeys or key packages.
+    /// Its prekeys or key packages; the address is empty where nothing goes to its inbox.
     #[tls_codec(discriminant = 3)]
     Keys { credential: VLBytes, address: VLBytes },
+}
+
+impl Stage {
+    /// The credential of the device that the stage is about.
+    pub(super) fn credential(&self) -> Option<&[u8]> {
+        match self {
+            Self::Devices => None,
+            Self::Address { credential } | Self::Keys { credential, .. } => Some(credential.as_slice()),
+        }
+    }
 }

@@ -1,9 +1,10 @@
-//! What the first message to somebody says: the introduction inside the first ratchet message, and the note that comes
-//! with a Welcome (rules ENV-44 to ENV-47).
+//! What a device gets to hear of a conversation in its inbox: the introduction to a direct one, inside a ratchet message,
+//! and the note that comes with a Welcome to a group (rules ENV-44 to ENV-47).
 //!
 //! ```text
-//! introduction:  u8 version = 1 | log[32] | S_0[32] | opaque name<V> | opaque device_list<V> | opaque relay_url<V>
-//!                | extension extensions<V>
+//! introduction:  u8 version = 1 | log[32] | u64 generation | S_g[32] | control seed[32] | u64 seq | head[32]
+//!                | member lower | member higher | opaque relay_url<V> | extension extensions<V>
+//! member:        opaque name<V> | opaque account certificate<V> | opaque device list<V>
 //! Welcome note:  u8 version = 1 | log[32] | u64 generation | u64 seq | head[32] | opaque welcome<V>
 //!                | opaque group_name<V> | opaque relay_url<V> | extension extensions<V>
 //! ```
@@ -11,38 +12,58 @@
 use std::fmt;
 
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
+use undertone_wire::chain;
 use undertone_wire::frame::Checkpoint;
-use undertone_wire::id::{Generation, LogId};
+use undertone_wire::id::{Generation, LogId, Seq};
 use undertone_wire::limits::COUNTER_MAX;
 use zeroize::Zeroizing;
 
 use super::codec::{self, DecodeError, opaque, require, secret};
 use super::extension::Extensions;
 use super::inbox::BODY_LEN_MAX;
-use super::keys::direct_log_id;
+use super::keys::direct_control_key;
+use crate::crypto::sign::SigningKey;
 use crate::crypto::{Secret32, SecretBytes};
-use crate::identity::{AccountId, DEVICE_LIST_LEN_MAX, DisplayName, RelayUrl};
+use crate::identity::{ACCOUNT_CERTIFICATE_LEN, AccountId, DEVICE_LIST_LEN_MAX, DisplayName, RelayUrl};
 
 /// The version of introductions and Welcome notes, their first byte.
 pub const VERSION: u8 = 1;
 
-/// What an initiator says of itself and of the conversation that it begins.
+/// Introduces a device to the log of a direct conversation: all that it needs to read from a place on, and to answer.
 #[derive(PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct Introduction {
     log: LogId,
+    /// The generation that the log is in behind `checkpoint`.
+    pub generation: Generation,
     #[tls_codec(with = "secret")]
     generation_secret: Secret32,
-    /// What the initiator calls itself.
-    #[tls_codec(with = "name")]
-    pub name: DisplayName,
-    /// The initiator's encoded device list.
-    #[tls_codec(with = "opaque")]
-    pub device_list: Vec<u8>,
+    #[tls_codec(with = "secret")]
+    control_seed: Secret32,
+    /// The log up to and including the turn that began the generation: where the device begins to read.
+    pub checkpoint: Checkpoint,
+    /// The account with the lower id.
+    pub lower: IntroducedMember,
+    /// The account with the higher id.
+    pub higher: IntroducedMember,
     /// Where the log is.
     #[tls_codec(with = "relay_url")]
     pub relay_url: RelayUrl,
     /// Room for later versions; no critical type is defined yet.
     pub extensions: Extensions,
+}
+
+/// One of the two accounts of a direct conversation, as an introduction shows it.
+#[derive(Clone, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub struct IntroducedMember {
+    /// What it calls itself, or what the sender knows it by.
+    #[tls_codec(with = "name")]
+    pub name: DisplayName,
+    /// Its encoded certificate.
+    #[tls_codec(with = "opaque")]
+    pub certificate: Vec<u8>,
+    /// Its encoded device list, as the generation began with it.
+    #[tls_codec(with = "opaque")]
+    pub device_list: Vec<u8>,
 }
 
 /// What an account is called, said by another.
@@ -76,11 +97,35 @@ pub struct WelcomeNote {
     pub extensions: Extensions,
 }
 
+/// The secrets of a generation of a direct log, as its members hold them.
+pub struct LogSecrets {
+    /// S_g.
+    pub generation_secret: Secret32,
+    /// The seed of the log's control key.
+    pub control_seed: Secret32,
+}
+
+impl LogSecrets {
+    /// Those of a log's first generation, from S_0.
+    pub fn first(generation_secret: Secret32) -> Self {
+        let control_seed = direct_control_key(&generation_secret).to_seed();
+        Self { generation_secret, control_seed }
+    }
+}
+
 impl Introduction {
-    /// An introduction to the log that `generation_secret` (S_0) makes.
-    pub fn new(generation_secret: Secret32, name: DisplayName, device_list: Vec<u8>, relay_url: RelayUrl) -> Self {
-        let log = direct_log_id(&generation_secret);
-        Self { log, generation_secret, name, device_list, relay_url, extensions: Extensions::NONE }
+    /// An introduction to the log of a control key, as of the turn at `checkpoint`, which began `generation`.
+    pub fn new(
+        generation: Generation,
+        secrets: LogSecrets,
+        checkpoint: Checkpoint,
+        [lower, higher]: [IntroducedMember; 2],
+        relay_url: RelayUrl,
+    ) -> Self {
+        let LogSecrets { generation_secret, control_seed } = secrets;
+        let log = log_of_control(&control_seed);
+        let extensions = Extensions::NONE;
+        Self { log, generation, generation_secret, control_seed, checkpoint, lower, higher, relay_url, extensions }
     }
 
     /// The log of the conversation.
@@ -88,12 +133,17 @@ impl Introduction {
         self.log
     }
 
-    /// S_0, from which the keys of generation 0 and the control key are derived.
+    /// S_g, from which the keys of the generation are derived.
     pub fn generation_secret(&self) -> &Secret32 {
         &self.generation_secret
     }
 
-    /// Encodes the introduction. It holds a secret.
+    /// The seed of the log's control key.
+    pub fn control_seed(&self) -> &Secret32 {
+        &self.control_seed
+    }
+
+    /// Encodes the introduction. It holds secrets.
     pub fn encode(&self) -> SecretBytes {
         Zeroizing::new(codec::encode_versioned(VERSION, self))
     }
@@ -101,26 +151,70 @@ impl Introduction {
     /// Decodes one introduction, which must fill `bytes`.
     ///
     /// # Errors
-    /// [`DecodeError`]; [`DecodeError::Range`] also if the log is not the one of the secret.
+    /// [`DecodeError`]; [`DecodeError::Range`] also if the log is not the one of the control key, or begins otherwise
+    /// than its first secret says.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let introduction: Self = codec::decode_versioned(VERSION, bytes, BODY_LEN_MAX)?;
-        require(introduction.log == direct_log_id(&introduction.generation_secret), "log")?;
-        require(introduction.device_list.len() <= DEVICE_LIST_LEN_MAX, "device_list")?;
+        require(introduction.log == log_of_control(&introduction.control_seed), "log")?;
+        require(introduction.generation.as_u64() <= COUNTER_MAX, "generation")?;
+        require(introduction.checkpoint.seq.as_u64() <= COUNTER_MAX, "checkpoint.seq")?;
+        if introduction.generation == Generation::FIRST {
+            let of_secret = direct_control_key(&introduction.generation_secret).to_seed();
+            require(introduction.control_seed == of_secret, "control")?;
+            require(introduction.checkpoint == Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY }, "checkpoint")?;
+        }
+        for member in [&introduction.lower, &introduction.higher] {
+            require(member.device_list.len() <= DEVICE_LIST_LEN_MAX, "device_list")?;
+            require(member.certificate.len() <= ACCOUNT_CERTIFICATE_LEN, "certificate")?;
+        }
         introduction.extensions.check(&[])?;
         Ok(introduction)
     }
 }
 
+fn log_of_control(seed: &Secret32) -> LogId {
+    LogId::of_control_key(&SigningKey::from_seed(seed).verify_key())
+}
+
 impl fmt::Debug for Introduction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { log, generation_secret, name: _, device_list, relay_url, extensions } = self;
+        let Self {
+            log,
+            generation,
+            generation_secret,
+            control_seed,
+            checkpoint,
+            lower: _,
+            higher: _,
+            relay_url,
+            extensions,
+        } = self;
         f.debug_struct("Introduction")
             .field("log", log)
+            .field("generation", generation)
             .field("generation_secret", generation_secret)
-            .field("device_list_len", &device_list.len())
+            .field("control_seed", control_seed)
+            .field("checkpoint", checkpoint)
             .field("relay_url", relay_url)
             .field("extensions", extensions)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LogSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { generation_secret, control_seed } = self;
+        f.debug_struct("LogSecrets")
+            .field("generation_secret", generation_secret)
+            .field("control_seed", control_seed)
+            .finish()
+    }
+}
+
+impl fmt::Debug for IntroducedMember {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name: _, certificate: _, device_list } = self;
+        f.debug_struct("IntroducedMember").field("device_list_len", &device_list.len()).finish_non_exhaustive()
     }
 }
 

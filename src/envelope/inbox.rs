@@ -1,9 +1,10 @@
-//! Inbox entries: the first contact of a stranger, and Welcomes (rules ENV-30 to ENV-35).
+//! Inbox entries: first contacts, introductions, and Welcomes (rules ENV-30 to ENV-35).
 //!
 //! ```text
 //! encapsulated key[1120] | HPKE base, X-Wing ( info = transcript("inbox seal", inbox, entry id, recipient),
 //!                                              padded entry )
-//! entry: u8 version = 1 | u8 kind | opaque sender<V> | opaque body<V> | u8 0            first contact
+//! entry: u8 version = 1 | u8 kind | opaque sender<V> | opaque body<V> | u8 0            first contact,
+//!                                                                                       introduction
 //!                                                                     | u8 1 | sig[64]  Welcome
 //! signed: transcript("inbox sender", inbox, entry id, recipient, kind, H(body))
 //! ```
@@ -56,6 +57,8 @@ pub enum InboxKind {
     FirstContact = 1,
     /// A [`WelcomeNote`](super::first_contact::WelcomeNote) to a group.
     Welcome = 2,
+    /// A message of a session that stands, with an [`Introduction`](super::first_contact::Introduction) inside.
+    Introduction = 3,
 }
 
 /// The one place for which an entry is sealed and signed.
@@ -105,6 +108,11 @@ impl InboxEntry {
         Self { kind: InboxKind::FirstContact, sender, body, signature: None }
     }
 
+    /// An introduction in a session that stands: its ratchet message in `body` authenticates `sender`.
+    pub fn introduction(sender: Vec<u8>, body: Vec<u8>) -> Self {
+        Self { kind: InboxKind::Introduction, sender, body, signature: None }
+    }
+
     /// A Welcome, signed by the key of the device whose encoded credential is `sender`, for one place.
     pub fn welcome(sender: Vec<u8>, body: Vec<u8>, key: &SigningKey, place: &InboxPlace) -> Self {
         let kind = InboxKind::Welcome;
@@ -122,7 +130,7 @@ impl InboxEntry {
         &self.sender
     }
 
-    /// The handshake message, or the Welcome note.
+    /// The handshake message, the ratchet message, or the Welcome note.
     pub fn body(&self) -> &[u8] {
         &self.body
     }

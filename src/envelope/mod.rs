@@ -34,7 +34,9 @@ pub mod shell;
 
 pub use codec::DecodeError;
 pub use conversation::ConversationId;
-pub use direct::{DevicePlace, DirectBody, DirectForm, Side};
+pub use direct::{
+    Commitment, DevicePlace, DirectBody, DirectForm, DirectWrap, Fanout, ListName, NamedLists, Side, TurnBody,
+};
 pub use envelope::{DedupId, Envelope, SenderSeq};
 pub use extension::{Extension, Extensions};
 pub use frame::{Frame, FrameKind, IfUnknown};

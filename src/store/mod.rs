@@ -85,6 +85,10 @@ tables! {
     MessageIndex = 20,
     /// The accounts we know, and the conversation with each.
     Contacts = 21,
+    /// Handshakes that their responders have not answered.
+    Unanswered = 22,
+    /// The device lists by which each direct log is addressed.
+    Rosters = 23,
 }
 
 /// A read failed or a commit was not applied. The client that sees it is poisoned: drop it, and open the store again.

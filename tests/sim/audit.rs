@@ -6,7 +6,7 @@ use undertone::content::MessageId;
 use undertone::conversation::ConversationId;
 use undertone::crypto::Secret32;
 use undertone::engine::{Event, EventId, Suspicion};
-use undertone::envelope::{DirectBody, DirectForm, LogKeys, ParcelKind, shell};
+use undertone::envelope::{DirectBody, LogKeys, ParcelKind, TurnBody, shell};
 use undertone::store::Table;
 use undertone_wire::frame::{Append, ClientFrame, NewEntry, Request};
 use undertone_wire::id::{EntryId, Generation, LogId};
@@ -103,10 +103,15 @@ impl World {
                 };
                 let keys = LogKeys::derive(secret, log, generation);
                 let parcel = shell::open(&keys.outer, log, generation, id, class, &payload).unwrap();
-                assert!(matches!(parcel.kind, ParcelKind::DirectMessage | ParcelKind::DirectTurn));
-                let DirectForm::Inline(inline) = DirectBody::decode(&parcel.body).unwrap().form else { continue };
-                let before = prefixes.insert(inline.message[..16].to_vec(), inline.message.clone());
-                assert!(before.is_none_or(|before| before == inline.message), "a ratchet prefix for two messages");
+                let body = match parcel.kind {
+                    ParcelKind::DirectMessage => DirectBody::decode(&parcel.body).unwrap(),
+                    ParcelKind::DirectTurn => TurnBody::decode(&parcel.body).unwrap().direct,
+                    kind => panic!("{kind:?} in a direct log"),
+                };
+                for wrap in body.form.wraps() {
+                    let before = prefixes.insert(wrap.message[..16].to_vec(), wrap.message.clone());
+                    assert!(before.is_none_or(|before| before == wrap.message), "a ratchet prefix for two messages");
+                }
             }
         }
     }

@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 use undertone::conversation::{ConversationId, Message};
 use undertone::engine::{Client, Event, EventId, Input, Joining, Output, Signal, StepId};
 use undertone::identity::linking::LINKING_MESSAGE_LEN_MAX;
-use undertone::identity::{AccountId, Role};
+use undertone::identity::{AccountId, NewDevice, Role};
 use undertone::store::{Batch, MemoryStore, Store, Table};
 use undertone::time::UnixMs;
 use undertone_wire::frame::{ClientFrame, Request};
@@ -99,6 +99,25 @@ impl World {
         let node = self.nodes.len() - 1;
         self.drain(node);
         node
+    }
+
+    /// Adds a device, offline, to the account of a primary one, in one moment; [`World::link`] is the way of people.
+    pub fn enlist(&mut self, primary: usize) -> usize {
+        let keys = NewDevice::random(&mut self.rng);
+        let (request, role) = (keys.request(), Role::Linked);
+        let grant = self.call(primary, |client, now, rng| client.certify_device(&request, role, now, rng)).unwrap();
+        let store = MemoryStore::new();
+        let client = Client::join(store.clone(), keys, grant, self.now, &mut self.rng).unwrap();
+        self.nodes.push(Node::new(client, store));
+        let node = self.nodes.len() - 1;
+        self.drain(node);
+        node
+    }
+
+    /// Takes a device off its account's list.
+    pub fn expel(&mut self, primary: usize, node: usize) {
+        let device = self.nodes[node].client.device();
+        self.call(primary, |client, now, rng| client.remove_device(&device, now, rng)).unwrap();
     }
 
     /// Another world that goes on from here: same disks, same clock, everybody offline, another seed.

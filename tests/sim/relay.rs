@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use rand::RngExt;
+use rand::rngs::StdRng;
+use undertone::identity::LocalIdentity;
+use undertone::store::{MemoryStore, Overlay, Tx};
 use undertone_wire::VLBytes;
 use undertone_wire::chain;
 use undertone_wire::frame::*;
@@ -87,6 +91,29 @@ impl SimRelay {
     /// Another relay at the same address.
     pub fn become_another(&mut self) {
         self.server = ServerId::from_bytes([8; 32]);
+    }
+
+    /// The slot of the account whose device has this disk.
+    pub fn list_slot(&self, store: &MemoryStore) -> SlotId {
+        let us = LocalIdentity::load(&Tx::new(store, &Overlay::default())).unwrap().unwrap();
+        SlotId::of_owner(us.account_certificate().key())
+    }
+
+    /// Shows a subscriber again what it may read of each of its logs, from some entry on: out of its turn, unless it is an
+    /// inbox.
+    pub fn repeat(&mut self, connection: Connection, rng: &mut StdRng) {
+        let Some(peer) = self.connections.get_mut(&connection) else { return };
+        for (id, next) in &peer.subscriptions {
+            let (Some(log), shown) = (self.logs.get(id), next.as_u64() as usize - 1) else { continue };
+            let first = log.acked.as_u64() as usize;
+            if first < shown {
+                let from = rng.random_range(first..shown);
+                let entries = log.entries[from..shown].to_vec();
+                let earliest = if log.control.is_some() { 0 } else { peer.out.len() };
+                let at = rng.random_range(earliest..=peer.out.len());
+                peer.out.insert(at, RelayFrame::Entries { log: *id, entries }.encode());
+            }
+        }
     }
 
     /// Says that history may have been lost.

@@ -1,0 +1,307 @@
+//! Introductions: how a device comes to a direct log (spec/delivery, rules DEL-50, DEL-51, DEL-77 to DEL-79).
+//!
+//! ```text
+//! first contact   log, S_0 ─▶ one device of the peer ─▶ all others of both accounts
+//! turn            new devices of the lists ─(turn in the log)─▶ S_g+1, through their inboxes
+//! a session that stands: a ratchet message; none: the handshake of a new one around it
+//! ```
+
+use undertone_wire::chain;
+use undertone_wire::frame::Checkpoint;
+use undertone_wire::id::{EntryId, Generation, LogId, Seq, TakeId};
+
+use super::direct::early_key;
+use super::event::EventRow;
+use super::roster::Roster;
+use super::rows::{
+    self, ClientRow, ContactRow, ConversationRow, Creation, EarlyRow, Handover, Intent, Kind, LogRow, Phase, Purpose,
+    Stage, Standing,
+};
+use super::step::Step;
+use crate::conversation::ConversationId;
+use crate::crypto::{Secret32, random_array};
+use crate::dm::wrap::{self, Wrap};
+use crate::dm::{self, BundleBody, FirstMessage, OneTimeItem};
+use crate::envelope::Side;
+use crate::envelope::address::InboxAddress;
+use crate::envelope::first_contact::{IntroducedMember, Introduction, LogSecrets};
+use crate::envelope::inbox::{InboxEntry, InboxKind};
+use crate::envelope::keys::{direct_control_key, direct_log_id};
+use crate::error::Error;
+use crate::identity::{AccountCertificate, AccountId, Device, DeviceList, DisplayName, Pinned, RelayUrl};
+use crate::limits::EARLY_GENERATIONS_MAX;
+use crate::store::{StoreError, Table};
+
+/// What an introduction tells of a log.
+struct Told<'t> {
+    log: LogId,
+    generation: Generation,
+    checkpoint: Checkpoint,
+    begun: &'t Handover,
+}
+
+impl Step<'_> {
+    /// Makes the log of a direct conversation and introduces a device of the peer to it; the others follow.
+    pub(super) fn first_contact(
+        &mut self,
+        device: &Device,
+        bundle: Option<(&BundleBody, Option<&OneTimeItem>)>,
+        address: &[u8],
+    ) -> Result<(), Error> {
+        let peer = device.account();
+        let id = ConversationId::direct(&self.us.account(), &peer);
+        let mut conversation = self.conversation(&id)?;
+        if conversation.log.is_some() {
+            // The peer, or another device of ours, has been faster, and its log serves all.
+            return Ok(());
+        }
+        let secret = Secret32::random(self.rng);
+        let log = direct_log_id(&secret);
+        let roster = self.newest_roster(&peer)?;
+        let checkpoint = Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY };
+        LogRow {
+            secret: secret.expose().to_vec().into(),
+            control: direct_control_key(&secret).to_seed().expose().to_vec().into(),
+            creation: Creation::Wanted,
+            ..LogRow::new(id, Generation::FIRST, checkpoint, self.now)
+        }
+        .save(&mut self.tx, &log);
+        roster.save(&mut self.tx, &log);
+        let left_out: Vec<_> = roster.devices().map(|(_, device)| device.id()).collect();
+        let begun = Handover { secret: secret.expose().to_vec().into(), roster: roster.to_row(), left_out };
+        let told = Told { log, generation: Generation::FIRST, checkpoint, begun: &begun };
+        self.introduce(&told, device, bundle, address)?;
+        // Nobody but us leads it to this log: what it reads there comes behind the introduction.
+        wrap::carried(&mut self.tx, log, device.id())?;
+        for (_, other) in roster.devices() {
+            if ![device.id(), self.us.device().id()].contains(&other.id()) {
+                self.introduce_later(log, Generation::FIRST, checkpoint, &begun, other)?;
+            }
+        }
+        self.intend(&Intent::Create { log })?;
+        conversation.log = Some(log);
+        conversation.phase = Phase::Active;
+        self.save_conversation(&id, &conversation);
+        self.link.dirty.insert(id);
+        self.event(EventRow::Ready { conversation: id })
+    }
+
+    /// Begins to look up a device that is to be introduced to a log.
+    pub(super) fn introduce_later(
+        &mut self,
+        log: LogId,
+        generation: Generation,
+        checkpoint: Checkpoint,
+        begun: &Handover,
+        device: &Device,
+    ) -> Result<(), Error> {
+        let purpose = Purpose::Introduction { log, generation, checkpoint, begun: begun.clone() };
+        let stage = Stage::Address { credential: device.certificates().encode().into() };
+        let take = TakeId::from_bytes(random_array(self.rng));
+        self.intend(&Intent::Lookup { account: device.account(), purpose, stage, take }).map(|_| ())
+    }
+
+    /// The keys of a device that is to be introduced are here.
+    pub(super) fn introduce_as(
+        &mut self,
+        purpose: &Purpose,
+        device: &Device,
+        bundle: Option<(&BundleBody, Option<&OneTimeItem>)>,
+        address: &[u8],
+    ) -> Result<(), Error> {
+        let Purpose::Introduction { log, generation, checkpoint, begun } = purpose else { return Ok(()) };
+        self.introduce(
+            &Told { log: *log, generation: *generation, checkpoint: *checkpoint, begun },
+            device,
+            bundle,
+            address,
+        )
+    }
+
+    /// Whether a device is still on its account's newest list.
+    pub(super) fn is_on_newest(&self, device: &Device) -> Result<bool, Error> {
+        Ok(self.newest(&device.account())?.is_some_and(|newest| newest.device(&device.id()).is_some()))
+    }
+
+    /// Puts an introduction into the inbox of a device.
+    fn introduce(
+        &mut self,
+        told: &Told<'_>,
+        device: &Device,
+        bundle: Option<(&BundleBody, Option<&OneTimeItem>)>,
+        address: &[u8],
+    ) -> Result<(), Error> {
+        let address = InboxAddress::decode(address).map_err(|_| StoreError::Corrupt)?;
+        let row = self.log_row(&told.log)?;
+        let secrets = LogSecrets {
+            generation_secret: Secret32::from_slice(told.begun.secret.as_slice()).ok_or(StoreError::Corrupt)?,
+            control_seed: Secret32::from_slice(row.control.as_slice()).ok_or(StoreError::Corrupt)?,
+        };
+        let roster = Roster::from_row(&told.begun.roster)?;
+        let members = [self.introduced_as(roster.side(Side::Lower))?, self.introduced_as(roster.side(Side::Higher))?];
+        let relay_url = RelayUrl::new(&ClientRow::load(&self.tx)?.relay_url())?;
+        let introduction = Introduction::new(told.generation, secrets, told.checkpoint, members, relay_url);
+        let entry = EntryId::from_bytes(random_array(self.rng));
+        let ad = inbox_ad(&address.inbox(), &entry);
+        let plaintext = introduction.encode();
+        let Wrap { handshake, message } = match bundle {
+            Some((body, item)) if !dm::has_session(&self.tx, device.id())? => {
+                wrap::begin(&mut self.tx, self.us, device, body, item, &ad, &plaintext, self.now, self.rng)?
+            }
+            _ => wrap::seal(&mut self.tx, None, device.id(), &ad, &plaintext, self.rng)?,
+        };
+        let sender = self.us.credential().encode();
+        let sealed = match handshake.is_empty() {
+            true => InboxEntry::introduction(sender, message),
+            false => InboxEntry::first_contact(sender, FirstMessage { handshake, message }.encode()),
+        };
+        self.deposit(&address, entry, device, &sealed)
+    }
+
+    fn introduced_as(&mut self, of: &Pinned) -> Result<IntroducedMember, Error> {
+        let account = of.account();
+        let name = if account == self.us.account() {
+            Some(self.us.name().clone())
+        } else {
+            let known = rows::load::<ContactRow>(&self.tx, Table::Contacts, account.as_bytes())?;
+            known.and_then(|known| DisplayName::from_utf8(known.name.as_slice()).ok())
+        };
+        let nameless = || DisplayName::new(&account.to_string()[..8]);
+        let name = name.map_or_else(nameless, Ok).map_err(|_| StoreError::Corrupt)?;
+        let (certificate, device_list) = (of.certificate().encode(), of.list().encode());
+        Ok(IntroducedMember { name, certificate, device_list })
+    }
+
+    /// Somebody introduces us to a log.
+    pub(super) fn introduced(&mut self, device: &Device, opened: &InboxEntry, entry: EntryId) -> Result<(), Error> {
+        let wrap = match opened.kind() {
+            InboxKind::FirstContact => {
+                let FirstMessage { handshake, message } = FirstMessage::decode(opened.body())?;
+                Wrap { handshake, message }
+            }
+            _ => Wrap { handshake: Vec::new(), message: opened.body().to_vec() },
+        };
+        let ad = inbox_ad(&self.us.inbox(), &entry);
+        let plaintext = wrap::open(&mut self.tx, self.us, device, &ad, &wrap, self.now, self.rng)?;
+        let introduction = Introduction::decode(&plaintext).map_err(|_| Error::BadKeys)?;
+        let roster = introduced_roster(&introduction)?;
+        let own = self.us.account();
+        let ours = roster.side_of(&own).ok_or(Error::BadKeys)?;
+        let theirs = ours.other();
+        let peer = roster.side(theirs).account();
+        let is_theirs = device.account() == peer;
+        let is_sound = roster.side(ours).certificate() == self.us.account_certificate()
+            && (is_theirs || device.account() == own)
+            && roster.place(&device.id()).is_some()
+            && roster.place(&self.us.device().id()).is_some();
+        if !is_sound {
+            return Err(Error::BadKeys);
+        }
+        let id = ConversationId::direct(&own, &peer);
+        let at = introduction.checkpoint.seq;
+        if !self.note_list(id, at, roster.side(ours))? || !self.note_list(id, at, roster.side(theirs))? {
+            // The app knows; nothing begins.
+            return Ok(());
+        }
+        // Whoever was removed introduces nobody.
+        if !self.is_on_newest(device)? {
+            return Err(Error::BadKeys);
+        }
+        let member = if theirs == Side::Lower { &introduction.lower } else { &introduction.higher };
+        let known = rows::load::<ContactRow>(&self.tx, Table::Contacts, peer.as_bytes())?;
+        // What somebody calls itself is its own word; a device of ours fills a blank.
+        let is_blank = known.is_none_or(|known| known.name.as_slice().is_empty());
+        let name = (is_theirs || is_blank).then_some(&member.name);
+        self.learn_contact(member.certificate.clone(), peer, name)?;
+        let log = introduction.log();
+        match LogRow::load(&self.tx, &log)? {
+            Some(row) => self.introduced_again(log, row, &introduction, &roster),
+            None => self.begin_direct(id, peer, &introduction, &roster),
+        }
+    }
+
+    /// Begins with a log to which we were introduced.
+    fn begin_direct(
+        &mut self,
+        id: ConversationId,
+        peer: AccountId,
+        introduction: &Introduction,
+        roster: &Roster,
+    ) -> Result<(), Error> {
+        let log = introduction.log();
+        let mut row = LogRow {
+            secret: introduction.generation_secret().expose().to_vec().into(),
+            control: introduction.control_seed().expose().to_vec().into(),
+            ..LogRow::new(id, introduction.generation, introduction.checkpoint, self.now)
+        };
+        let is_new = introduction.generation == Generation::FIRST;
+        if !is_new {
+            row.creation = Creation::Done;
+        }
+        row.save(&mut self.tx, &log);
+        roster.save(&mut self.tx, &log);
+        let mut conversation = rows::load::<ConversationRow>(&self.tx, Table::Conversations, id.as_bytes())?
+            .unwrap_or_else(|| ConversationRow::new(Kind::Direct { peer }, self.now));
+        if !conversation.take_log(log) {
+            return Err(Error::BadKeys);
+        }
+        conversation.phase = Phase::Active;
+        self.save_conversation(&id, &conversation);
+        self.link.dirty.insert(id);
+        self.event(EventRow::Ready { conversation: id })?;
+        if is_new {
+            // Who introduces may not have come to create it: whoever is first does, the others find it done.
+            self.intend(&Intent::Create { log })?;
+            return Ok(());
+        }
+        self.enter(log, &row)
+    }
+
+    /// An introduction to a log that we have: of use where a turn left us out, or will.
+    fn introduced_again(
+        &mut self,
+        log: LogId,
+        mut row: LogRow,
+        introduction: &Introduction,
+        roster: &Roster,
+    ) -> Result<(), Error> {
+        let secret = introduction.generation_secret().expose().to_vec();
+        if introduction.generation > row.generation {
+            if introduction.generation.as_u64() - row.generation.as_u64() > EARLY_GENERATIONS_MAX {
+                return Err(Error::BadKeys);
+            }
+            let key = early_key(&log, introduction.generation);
+            rows::save(&mut self.tx, Table::Meta, &key, &EarlyRow { secret: secret.into() });
+            return Ok(());
+        }
+        let is_ours = row.standing == Standing::LeftOut
+            && introduction.generation == row.generation
+            && introduction.checkpoint == row.began;
+        if is_ours {
+            row.secret = secret.into();
+            row.standing = Standing::Inside;
+            row.save(&mut self.tx, &log);
+            roster.save(&mut self.tx, &log);
+            return self.enter(log, &row);
+        }
+        Ok(())
+    }
+}
+
+/// The verified lists of an introduction.
+fn introduced_roster(introduction: &Introduction) -> Result<Roster, Error> {
+    let pinned = |member: &IntroducedMember| -> Result<Pinned, Error> {
+        let certificate = AccountCertificate::decode(&member.certificate)?;
+        let list = DeviceList::decode(&member.device_list)?;
+        list.verify(&certificate)?;
+        Ok(Pinned::from_verified(certificate, list))
+    };
+    let (lower, higher) = (pinned(&introduction.lower)?, pinned(&introduction.higher)?);
+    let is_in_order = lower.account() < higher.account();
+    Roster::new(lower, higher).filter(|_| is_in_order).ok_or(Error::BadKeys)
+}
+
+/// The associated data of an introduction: the inbox and the entry that carry it.
+fn inbox_ad(inbox: &LogId, entry: &EntryId) -> Vec<u8> {
+    [inbox.as_bytes().as_slice(), entry.as_bytes()].concat()
+}

@@ -1,0 +1,506 @@
+//! Lies about devices: lists that are old, forked or unsigned, copies of what others are made to have said, introductions
+//! by whoever may not introduce (spec/delivery, Many devices).
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod sim;
+
+use rand::RngExt;
+use sim::World;
+use undertone::conversation::ConversationId;
+use undertone::crypto::Secret32;
+use undertone::dm;
+use undertone::dm::fanout::SealedPayload;
+use undertone::engine::{Event, Reason, Suspicion};
+use undertone::envelope::DedupId;
+use undertone::envelope::address::InboxAddress;
+use undertone::envelope::first_contact::{IntroducedMember, Introduction, LogSecrets};
+use undertone::envelope::inbox::{self, InboxEntry, InboxPlace};
+use undertone::envelope::{
+    Delivered, DevicePlace, DirectBody, DirectForm, DirectWrap, Envelope, EpochEvidence, Evidence, Extensions, Fanout,
+    Frame, FrameKind, IfUnknown, ListName, LogKeys, NamedLists, Parcel, ParcelKind, SenderSeq, Side, TurnBody, shell,
+};
+use undertone::identity::{DeviceId, DeviceList, DisplayName, LocalIdentity, RelayUrl, peers};
+use undertone::store::{Overlay, Store, Table, Tx};
+use undertone_wire::frame::{Class, NewEntry, SlotKind};
+use undertone_wire::gate::Gate;
+use undertone_wire::id::{EntryId, LogId, Seq, SlotId};
+
+const ALICE: usize = 0;
+const BOB: usize = 1;
+const ALICE_2: usize = 2;
+const BOB_2: usize = 3;
+const ALL: [usize; 4] = [ALICE, BOB, ALICE_2, BOB_2];
+
+/// Two people with two devices each, every pair with a session; and Alice's first list, from before her second device.
+struct Scene {
+    world: World,
+    id: ConversationId,
+    log: LogId,
+    first_list: Vec<u8>,
+}
+
+impl Scene {
+    fn new(seed: u64) -> Self {
+        let mut world = World::of(seed, &["alice", "bob"]);
+        let slot = world.relay.list_slot(&world.nodes[ALICE].store);
+        let first_list = world.relay.slots[&(slot, SlotKind::DeviceList)].body.clone();
+        assert_eq!((world.enlist(ALICE), world.enlist(BOB)), (ALICE_2, BOB_2));
+        world.connect_all();
+        world.run();
+        let id = world.befriend(ALICE, BOB);
+        world.run();
+        for node in ALL {
+            world.say(node, id, &format!("hello from {node}"));
+            world.run();
+        }
+        let log = world.nodes[ALICE].client.log_of(&id).unwrap().unwrap();
+        Self { world, id, log, first_list }
+    }
+
+    fn us(&self, node: usize) -> LocalIdentity {
+        LocalIdentity::load(&Tx::new(&self.world.nodes[node].store, &Overlay::default())).unwrap().unwrap()
+    }
+
+    /// A list that Alice signs in another life of hers: `count` devices more than now.
+    fn alices_list_elsewhere(&self, seed: u64, count: usize) -> Vec<u8> {
+        let mut world = self.world.fork(seed);
+        for _ in 0..count {
+            world.enlist(ALICE);
+        }
+        let store = &world.nodes[ALICE].store;
+        LocalIdentity::load(&Tx::new(store, &Overlay::default())).unwrap().unwrap().device_list().encode()
+    }
+
+    fn side(&self, node: usize) -> Side {
+        let [own, other] = [node, node ^ 1].map(|node| self.world.account(node));
+        Side::of(&own, &other)
+    }
+
+    fn place(&self, node: usize) -> DevicePlace {
+        let index = self.us(if self.world.account(node) == self.world.account(ALICE) { ALICE } else { BOB });
+        let device = self.world.nodes[node].client.device();
+        let index = index.own_devices().devices().iter().position(|it| it.id() == device).unwrap();
+        DevicePlace { side: self.side(node), index: u16::try_from(index).unwrap() }
+    }
+
+    /// The lists of both, as their primary devices have them; Alice's may be another.
+    fn lists(&self, alices: Option<&[u8]>) -> NamedLists {
+        let alices = match alices {
+            Some(list) => ListName::of(&DeviceList::decode(list).unwrap()),
+            None => ListName::of(self.us(ALICE).device_list()),
+        };
+        let bobs = ListName::of(self.us(BOB).device_list());
+        match self.side(ALICE) {
+            Side::Lower => NamedLists { lower: alices, higher: bobs },
+            Side::Higher => NamedLists { lower: bobs, higher: alices },
+        }
+    }
+
+    fn evidence(&self) -> Evidence {
+        let log = &self.world.relay.logs[&self.log];
+        Evidence { seq: Seq::from_u64(log.entries.len() as u64), head: log.head(), epoch: EpochEvidence::NONE }
+    }
+
+    /// A direct body that `node` seals in its own sessions, as if from `sender`.
+    fn body(
+        &mut self,
+        node: usize,
+        kind: ParcelKind,
+        lists: NamedLists,
+        sender: DevicePlace,
+        to: &[usize],
+        plaintext: &[u8],
+    ) -> DirectBody {
+        let mut to: Vec<(DevicePlace, DeviceId)> =
+            to.iter().map(|node| (self.place(*node), self.world.nodes[*node].client.device())).collect();
+        to.sort_by_key(|(place, _)| *place);
+        let mut ad = self.log.as_bytes().to_vec();
+        ad.push(kind as u8);
+        ad.extend_from_slice(&self.evidence().to_bytes());
+        for list in [lists.lower, lists.higher] {
+            ad.extend_from_slice(&list.version.as_u64().to_be_bytes());
+            ad.extend_from_slice(list.hash.as_bytes());
+        }
+        for place in std::iter::once(sender).chain(to.iter().map(|(place, _)| *place)) {
+            ad.push(place.side as u8);
+            ad.extend_from_slice(&place.index.to_be_bytes());
+        }
+        let store = self.world.nodes[node].store.snapshot();
+        let overlay = Overlay::default();
+        let mut tx = Tx::new(&store, &overlay);
+        let rng = &mut self.world.rng;
+        let mut wrap = |(recipient, device): (DevicePlace, DeviceId), ad: &[u8], plaintext: &[u8]| DirectWrap {
+            recipient,
+            handshake: Vec::new(),
+            message: dm::seal(&mut tx, device, ad, plaintext, rng).unwrap(),
+        };
+        let form = match to.as_slice() {
+            [one] => DirectForm::Inline(wrap(*one, &ad, plaintext)),
+            many => {
+                let (key, sealed) = SealedPayload::seal(plaintext, &mut rand::rng());
+                let binding = sealed.bind(&ad);
+                let wraps = many.iter().map(|to| wrap(*to, binding.as_bytes(), key.expose())).collect();
+                DirectForm::Fanout(Fanout { commitment: sealed.commitment, wraps, ciphertext: sealed.ciphertext })
+            }
+        };
+        DirectBody { lists, sender, form }
+    }
+
+    /// Puts a body into the log, in a shell that `node` can close.
+    fn plant(&mut self, node: usize, kind: ParcelKind, body: Vec<u8>, turn: Option<Gate>) -> Seq {
+        let (log, evidence) = (self.log, self.evidence());
+        let generation = self.world.relay.logs[&log].generation();
+        let secrets = self.world.nodes[node].direct_secrets();
+        let secret = &secrets.iter().find(|(of, at, _)| (*of, *at) == (log, generation)).unwrap().2;
+        let keys = LogKeys::derive(secret, log, generation);
+        let id = EntryId::from_bytes(self.world.rng.random());
+        let parcel = Parcel { kind, evidence, body };
+        let class = Class::Normal;
+        let payload = shell::seal(&keys.outer, log, generation, id, class, &parcel, &mut self.world.rng).unwrap();
+        let now_ms = self.world.relay.now_ms;
+        let entry = NewEntry { id, class, ttl_s: 0, payload: payload.into(), turn };
+        let place = self.world.relay.logs.get_mut(&log).unwrap().push(entry, now_ms);
+        self.world.relay.flow();
+        self.world.run();
+        place.seq
+    }
+
+    /// A turn by Alice's second device that brings a list of Alice's; its gate is the one that is right if it is void.
+    fn turn(&mut self, names: &[u8], brings: &[u8], sender: Option<DevicePlace>) -> Seq {
+        let secret: [u8; 32] = self.world.rng.random();
+        let lists = self.lists(Some(names));
+        let sender = sender.unwrap_or_else(|| self.place(ALICE_2));
+        let direct = self.body(ALICE_2, ParcelKind::DirectTurn, lists, sender, &[ALICE, BOB, BOB_2], &secret);
+        let (lower, higher) = match self.side(ALICE) {
+            Side::Lower => (brings.to_vec(), Vec::new()),
+            Side::Higher => (Vec::new(), brings.to_vec()),
+        };
+        let generation = self.world.relay.logs[&self.log].generation();
+        let secrets = self.world.nodes[ALICE].direct_secrets();
+        let present = &secrets.iter().find(|(of, ..)| *of == self.log).unwrap().2;
+        let gate = LogKeys::derive(present, self.log, generation.next()).gate();
+        self.plant(ALICE_2, ParcelKind::DirectTurn, TurnBody::new(lower, higher, direct).encode(), Some(gate))
+    }
+
+    fn unreadable(&self, node: usize) -> Vec<(Seq, Reason)> {
+        let told = self.world.nodes[node].told_once();
+        let aside = told.into_iter().filter_map(|event| match event {
+            Event::Undecryptable { place, reason, .. } => Some((*place, *reason)),
+            _ => None,
+        });
+        aside.collect()
+    }
+
+    fn suspicions(&self, node: usize) -> Vec<Suspicion> {
+        let told = self.world.nodes[node].told_once();
+        let suspected = told.into_iter().filter_map(|event| match event {
+            Event::Suspicion { suspicion, .. } => Some(*suspicion),
+            _ => None,
+        });
+        suspected.collect()
+    }
+
+    /// Sessions, lists, secrets: what a refused entry must not touch.
+    fn keys(&self, node: usize) -> Vec<Vec<undertone::store::Row>> {
+        let tables =
+            [Table::Sessions, Table::SkippedKeys, Table::Prekeys, Table::Peers, Table::Identity, Table::Rosters];
+        tables.iter().map(|table| self.world.nodes[node].store.rows(*table)).collect()
+    }
+
+    fn assert_goes_on(&mut self) {
+        for node in ALL {
+            let text = format!("on from {node}, {}", self.world.history(ALICE, self.id).len());
+            self.world.say(node, self.id, &text);
+            self.world.run();
+            for reader in ALL {
+                assert_eq!(self.world.texts(reader, self.id).last(), Some(&text), "node {reader}");
+            }
+        }
+    }
+}
+
+// A-DM-31, spec DEL-73, DEL-33: the turn is void for all alike, the state as it was, and the conversation goes on.
+#[test]
+fn a_turn_with_a_list_that_is_old_unsigned_unchained_or_not_the_one_named_is_void() {
+    let mut scene = Scene::new(1);
+    let (first, next) = (scene.first_list.clone(), scene.alices_list_elsewhere(101, 1));
+    let mut unsigned = next.clone();
+    *unsigned.last_mut().unwrap() ^= 1;
+    let present = scene.us(ALICE).device_list().encode();
+    let stranger = DevicePlace { index: 2, ..scene.place(ALICE) };
+    let bobs = scene.us(BOB).device_list().encode();
+    for (what, names, brings, sender) in [
+        ("rolled back", &first, &first, None),
+        ("rolled back, by name only", &first, &Vec::new(), None),
+        ("unsigned", &unsigned, &unsigned, None),
+        ("another than the one named", &next, &present, None),
+        ("named and not brought", &next, &Vec::new(), None),
+        ("no list", &next, &vec![1, 2, 3], None),
+        ("of another account", &bobs, &bobs, None),
+        ("by a device that comes with it", &next, &next, Some(stranger)),
+    ] {
+        let before = [ALICE, BOB, BOB_2].map(|node| scene.keys(node));
+        let place = scene.turn(names, brings, sender);
+        for (at, node) in [ALICE, BOB, BOB_2].into_iter().enumerate() {
+            assert_eq!(scene.unreadable(node).last(), Some(&(place, Reason::Lists)), "{what}, node {node}");
+            assert!(scene.keys(node) == before[at], "{what}: node {node} has changed");
+            assert_eq!(scene.suspicions(node), [], "{what}");
+        }
+        scene.assert_goes_on();
+    }
+    // A list that follows another one than the one before it.
+    let unchained = scene.alices_list_elsewhere(102, 2);
+    let third = scene.world.enlist(ALICE);
+    scene.world.connect(third);
+    scene.world.run();
+    let place = scene.turn(&unchained, &unchained, None);
+    assert_eq!(scene.unreadable(BOB).last(), Some(&(place, Reason::Lists)));
+    scene.assert_goes_on();
+}
+
+// A-DM-31, A-DM-39, spec DEL-76
+#[test]
+fn an_account_that_signs_two_lists_of_one_version_is_sent_nothing_more() {
+    let mut scene = Scene::new(2);
+    let forked = scene.alices_list_elsewhere(103, 1);
+    let third = scene.world.enlist(ALICE);
+    scene.world.connect(third);
+    scene.world.run();
+    let sessions = scene.world.nodes[BOB].store.rows(Table::Sessions);
+    let place = scene.turn(&forked, &forked, None);
+    for node in [ALICE, BOB, BOB_2] {
+        assert_eq!(scene.suspicions(node), [Suspicion::DeviceListForked], "node {node}");
+        assert_eq!(scene.unreadable(node).last(), Some(&(place, Reason::Lists)), "node {node}");
+    }
+    assert!(scene.world.nodes[BOB].store.rows(Table::Sessions) == sessions);
+    let entries = scene.world.relay.logs[&scene.log].entries.len();
+    let id = scene.id;
+    for node in [BOB, BOB_2] {
+        scene.world.say(node, id, "to whom?");
+        scene.world.crash(node);
+        scene.world.connect(node);
+    }
+    scene.world.run();
+    assert_eq!(scene.world.relay.logs[&scene.log].entries.len(), entries, "held");
+    assert_eq!(scene.world.nodes[BOB].client.conversation(&id).unwrap().unsent_count, 1);
+}
+
+// A-DM-39, spec DEL-76: the fork shows in the directory.
+#[test]
+fn a_fork_in_the_directory_is_noticed_by_whoever_knows_the_other_list() {
+    let mut scene = Scene::new(3);
+    let forked = scene.alices_list_elsewhere(104, 1);
+    let third = scene.world.enlist(ALICE);
+    scene.world.connect(third);
+    scene.world.run();
+    let slot = scene.world.relay.list_slot(&scene.world.nodes[ALICE].store);
+    scene.world.relay.slots.get_mut(&(slot, SlotKind::DeviceList)).unwrap().body = forked;
+    let alice = scene.world.account(ALICE);
+    scene.world.call(BOB, |client, now, rng| client.create_group("with alice?", &[alice], now, rng)).unwrap();
+    scene.world.run();
+    assert_eq!(scene.suspicions(BOB), [Suspicion::DeviceListForked]);
+    // Her own second device sees it too, when it connects.
+    scene.world.disconnect(ALICE_2);
+    scene.world.connect(ALICE_2);
+    scene.world.run();
+    assert_eq!(scene.suspicions(ALICE_2), [Suspicion::DeviceListForked]);
+}
+
+// spec DEL-71, DEL-74: who knows a newer list than the turn brings follows the turn all the same, and then turns itself.
+#[test]
+fn a_turn_that_is_older_than_what_one_reader_knows_is_valid_for_all() {
+    let mut scene = Scene::new(4);
+    let newer = DeviceList::decode(&scene.alices_list_elsewhere(105, 1)).unwrap();
+    let (id, log) = (scene.id, scene.log);
+    scene.world.disconnect(BOB);
+    let certificate = scene.us(ALICE).account_certificate().clone();
+    let store = scene.world.nodes[BOB].store.clone();
+    let overlay = Overlay::default();
+    let mut tx = Tx::new(&store, &overlay);
+    peers::pin(&mut tx, &certificate, &newer, scene.world.now).unwrap();
+    store.commit(&tx.into_batch()).unwrap();
+    scene.world.crash(BOB);
+    scene.world.call(ALICE_2, |client, now, rng| client.turn_direct(&id, now, rng)).unwrap();
+    scene.world.run();
+    assert_eq!(scene.world.relay.logs[&log].generation().as_u64(), 1);
+    scene.world.connect(BOB);
+    scene.world.run();
+    assert_eq!(scene.unreadable(BOB), []);
+    assert_eq!(scene.world.relay.logs[&log].generation().as_u64(), 2, "bob turned to the list that he knows");
+    for node in ALL {
+        assert_eq!(scene.unreadable(node), [], "node {node}");
+    }
+    assert_eq!(
+        scene.world.nodes[ALICE_2].client.devices(&scene.world.account(ALICE)).unwrap().len(),
+        3,
+        "who learns of the list from him"
+    );
+    scene.assert_goes_on();
+}
+
+/// An envelope with a text, behind all others of its sender.
+fn envelope(text: &str) -> Vec<u8> {
+    let content = undertone::content::Content::text(text, &mut rand::rng()).unwrap();
+    Envelope {
+        dedup: DedupId::random(&mut rand::rng()),
+        seq: SenderSeq::from_u64(100),
+        sent_ms: undertone::time::UnixMs::from_u64(1_800_000_000_000),
+        delivered: Delivered::NONE,
+        frame: Frame::new(FrameKind::MESSAGE, IfUnknown::Keep, content.encode().unwrap()),
+        extensions: Extensions::NONE,
+    }
+    .encode()
+}
+
+// A-DM-32, spec DEL-80: what Bob seals in his session does not open as from Alice's other device, whatever it says.
+#[test]
+fn a_contact_cannot_forge_a_copy_of_what_we_are_to_have_said() {
+    let mut scene = Scene::new(5);
+    let lists = scene.lists(None);
+    let (alices, bobs) = (scene.place(ALICE_2), scene.place(BOB));
+    let said = scene.world.texts(ALICE, scene.id);
+    let keys = scene.keys(ALICE);
+    for to in [&[ALICE][..], &[ALICE, BOB_2]] {
+        let body = scene.body(BOB, ParcelKind::DirectMessage, lists, alices, to, &envelope("I owe Bob a million"));
+        let place = scene.plant(BOB, ParcelKind::DirectMessage, body.encode(), None);
+        assert_eq!(scene.unreadable(ALICE).last(), Some(&(place, Reason::Authentication)));
+        assert_eq!(scene.world.texts(ALICE, scene.id), said);
+        assert!(scene.keys(ALICE) == keys);
+    }
+    // As himself he can say it.
+    let to = [ALICE, ALICE_2, BOB_2];
+    let body = scene.body(BOB, ParcelKind::DirectMessage, lists, bobs, &to, &envelope("I owe Alice a million"));
+    scene.plant(BOB, ParcelKind::DirectMessage, body.encode(), None);
+    for node in [ALICE, ALICE_2, BOB_2] {
+        let last = scene.world.history(node, scene.id).pop().unwrap();
+        assert_eq!((last.account, last.device), (scene.world.account(BOB), scene.world.nodes[BOB].client.device()));
+    }
+}
+
+// A-DM-30, A-DM-42, spec DEL-70, ENV-80: lists, sender and recipients are bound, and no wrap is taken for another.
+#[test]
+fn a_body_whose_lists_recipients_or_wraps_are_changed_does_not_open() {
+    let mut scene = Scene::new(6);
+    let (lists, sender) = (scene.lists(None), scene.place(BOB));
+    let all = [ALICE, ALICE_2, BOB_2];
+    let body = scene.body(BOB, ParcelKind::DirectMessage, lists, sender, &all, &envelope("to you three"));
+    let DirectForm::Fanout(fanout) = body.form.clone() else { panic!("for three") };
+    let with = |wraps: Vec<DirectWrap>| DirectBody {
+        form: DirectForm::Fanout(Fanout { wraps, ..fanout.clone() }),
+        ..body.clone()
+    };
+    let mut swapped = fanout.wraps.clone();
+    let ours = scene.place(ALICE);
+    let without_ours: Vec<DirectWrap> = fanout.wraps.iter().filter(|wrap| wrap.recipient != ours).cloned().collect();
+    let at_ours = fanout.wraps.iter().position(|wrap| wrap.recipient == ours).unwrap();
+    let other = (at_ours + 1) % 3;
+    let (of_ours, of_other) = (swapped[at_ours].message.clone(), swapped[other].message.clone());
+    (swapped[at_ours].message, swapped[other].message) = (of_other, of_ours);
+    let mut unlisted = fanout.wraps.clone();
+    unlisted.push(DirectWrap { recipient: DevicePlace { side: Side::Higher, index: 9 }, ..unlisted[0].clone() });
+    let fewer: Vec<DirectWrap> = (0..3).filter(|at| *at != other).map(|at| fanout.wraps[at].clone()).collect();
+    let older = scene.first_list.clone();
+    for (what, body, reason) in [
+        ("wraps swapped", with(swapped), Reason::Authentication),
+        ("own wrap missing", with(without_ours), Reason::NotAddressed),
+        ("another wrap missing", with(fewer), Reason::Authentication),
+        ("an unlisted device", with(unlisted), Reason::Malformed),
+        ("another list", DirectBody { lists: scene.lists(Some(&older)), ..body.clone() }, Reason::Lists),
+        ("another sender", DirectBody { sender: scene.place(BOB_2), ..body.clone() }, Reason::Malformed),
+    ] {
+        let keys = scene.keys(ALICE);
+        let said = scene.world.texts(ALICE, scene.id);
+        let place = scene.plant(BOB, ParcelKind::DirectMessage, body.encode(), None);
+        let (at, told) = *scene.unreadable(ALICE).last().unwrap();
+        assert_eq!(at, place, "{what}");
+        assert_eq!(told, reason, "{what}");
+        assert!(scene.keys(ALICE) == keys, "{what}");
+        assert_eq!(scene.world.texts(ALICE, scene.id), said, "{what}");
+    }
+}
+
+impl Scene {
+    /// Puts an introduction by `from` into Alice's inbox, in the session between them.
+    fn introduce(&mut self, from: usize, members: [IntroducedMember; 2]) {
+        let (address, sender) = (self.address_of_alice(), self.us(from));
+        let start = undertone_wire::frame::Checkpoint { seq: Seq::from_u64(0), head: undertone_wire::chain::EMPTY };
+        let secrets = LogSecrets::first(Secret32::from_bytes(self.world.rng.random()));
+        let relay = RelayUrl::new("ws://relay.example").unwrap();
+        let first = undertone_wire::id::Generation::FIRST;
+        let plaintext = Introduction::new(first, secrets, start, members, relay).encode();
+        let entry = EntryId::from_bytes(self.world.rng.random());
+        let recipient = self.world.nodes[ALICE].client.device();
+        let ad = [address.inbox().as_bytes().as_slice(), entry.as_bytes()].concat();
+        let store = self.world.nodes[from].store.snapshot();
+        let overlay = Overlay::default();
+        let mut tx = Tx::new(&store, &overlay);
+        let message = dm::seal(&mut tx, recipient, &ad, &plaintext, &mut self.world.rng).unwrap();
+        let sealed = InboxEntry::introduction(sender.credential().encode(), message);
+        let place = InboxPlace { inbox: address.inbox(), entry, recipient };
+        let payload = inbox::seal(address.seal_key(), &place, &sealed, &mut self.world.rng).unwrap();
+        let now_ms = self.world.relay.now_ms;
+        let entry = NewEntry { id: entry, class: Class::Control, ttl_s: 0, payload: payload.into(), turn: None };
+        self.world.relay.logs.get_mut(&address.inbox()).unwrap().push(entry, now_ms);
+        self.world.relay.flow();
+        self.world.run();
+    }
+
+    fn address_of_alice(&self) -> InboxAddress {
+        let slot = SlotId::of_owner(&self.us(ALICE).signing_key().verify_key());
+        InboxAddress::decode(&self.world.relay.slots[&(slot, SlotKind::InboxAddress)].body).unwrap()
+    }
+
+    fn member(&self, node: usize, list: Option<&[u8]>) -> IntroducedMember {
+        let us = self.us(node);
+        let device_list = list.map_or_else(|| us.device_list().encode(), <[u8]>::to_vec);
+        let (name, certificate) = (DisplayName::new("somebody").unwrap(), us.account_certificate().encode());
+        IntroducedMember { name, certificate, device_list }
+    }
+
+    /// In the order of their ids.
+    fn members(&self, alice: IntroducedMember, bob: IntroducedMember) -> [IntroducedMember; 2] {
+        if self.side(ALICE) == Side::Lower { [alice, bob] } else { [bob, alice] }
+    }
+}
+
+// spec DEL-78, A-DM-31
+#[test]
+fn only_a_listed_device_introduces_and_only_whoever_is_listed() {
+    let mut scene = Scene::new(7);
+    let carol = scene.world.add("carol");
+    let known = |scene: &Scene| scene.world.nodes[ALICE].store.rows(Table::Logs).len();
+    let before = known(&scene);
+    // Bob's second device is not on Bob's first list, and Alice is on no list of Carol's.
+    let bobs_first = {
+        let mut other = World::of(7, &["alice", "bob"]);
+        let slot = other.relay.list_slot(&other.nodes[BOB].store);
+        other.relay.slots.get_mut(&(slot, SlotKind::DeviceList)).unwrap().body.clone()
+    };
+    assert!(DeviceList::decode(&bobs_first).unwrap().verify(scene.us(BOB).account_certificate()).is_ok());
+    let by_unlisted = scene.members(scene.member(ALICE, None), scene.member(BOB, Some(&bobs_first)));
+    scene.introduce(BOB_2, by_unlisted);
+    assert_eq!(known(&scene), before, "by a device that its list does not have");
+    let mut strangers = [scene.member(carol, None), scene.member(BOB, None)];
+    if scene.world.account(carol) > scene.world.account(BOB) {
+        strangers.reverse();
+    }
+    scene.introduce(BOB, strangers);
+    assert_eq!(known(&scene), before, "to a conversation of others");
+    let mut unsigned = scene.us(BOB).device_list().encode();
+    *unsigned.last_mut().unwrap() ^= 1;
+    let by_unsigned = scene.members(scene.member(ALICE, None), scene.member(BOB, Some(&unsigned)));
+    scene.introduce(BOB, by_unsigned);
+    assert_eq!(known(&scene), before, "with a list that does not verify");
+    // A device of ours that was removed, and says it was not.
+    let lists = scene.members(scene.member(ALICE, None), scene.member(BOB, None));
+    scene.world.disconnect(ALICE_2);
+    scene.world.expel(ALICE, ALICE_2);
+    scene.world.run();
+    scene.introduce(ALICE_2, lists);
+    assert_eq!(known(&scene), before, "by a removed device");
+    // Bob may.
+    let sound = scene.members(scene.member(ALICE, None), scene.member(BOB, None));
+    scene.introduce(BOB, sound);
+    assert_eq!(known(&scene), before + 1);
+}
