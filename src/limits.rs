@@ -106,6 +106,12 @@ pub const DM_ONE_TIME_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 /// How long a secret outlives the use of its prekey, 30 days: a first message waits so long in an inbox.
 pub const DM_PREKEY_GRACE: Duration = Duration::from_secs(30 * 86_400);
 
+/// Messages opened without one sealed, after which a heartbeat is owed (rule DM-50): few enough that a state that was stolen heals.
+pub const DM_HEARTBEAT_AFTER: u32 = 50;
+
+/// Time between two sessions that are begun with one device out of trouble, 1 hour: each takes one of its one-time pairs.
+pub const DM_RECOVERY_INTERVAL: Duration = Duration::from_secs(3_600);
+
 /// By how much a peer's clock may run ahead of ours, 1 day.
 pub const DM_CLOCK_SKEW: Duration = Duration::from_secs(86_400);
 // engine

@@ -18,7 +18,7 @@
 //! Invariants: everything is keyed by the peer's [`DeviceId`]; a call that fails leaves every row as it was; nothing
 //! changes before the payload has opened.
 //!
-//! Leaves out, for the time being: heartbeats.
+//! Leaves out, for the time being: who sends heartbeats and begins anew; `recovery` decides when.
 
 mod chunk;
 pub mod fanout;
@@ -27,6 +27,7 @@ mod keys;
 mod pq;
 mod prekeys;
 mod ratchet;
+mod recovery;
 mod session;
 mod sessions;
 mod skipped;
@@ -41,9 +42,10 @@ pub use handshake::Handshake;
 pub use pq::PqEpoch;
 pub use prekeys::{BundleBody, OneTimeItem, PrekeyFault, PrekeyId, Publication, is_rotation_due, replenish};
 pub use ratchet::{MESSAGE_OVERHEAD_LEN_MIN, RatchetMessage, message_overhead_len};
+pub use recovery::{Begin, Opened, Recovery, Trouble};
 pub use session::{Session, SessionInfo, Start};
 pub use sessions::{
-    FirstMessage, accept, has_session, initiate, initiate_with, open, seal, session, session_info, sweep,
+    FirstMessage, accept, end_sessions, has_session, initiate, initiate_with, open, seal, session, session_info, sweep,
 };
 
 use std::fmt;

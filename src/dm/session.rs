@@ -34,6 +34,15 @@ impl Start {
     }
 }
 
+/// Whether a session still seals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+pub(super) enum Life {
+    Going = 1,
+    /// Its state is apart from the peer's: it opens, and seals no more (rule DM-53).
+    Ended = 2,
+}
+
 /// What an app or an auditor may know of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -63,6 +72,7 @@ pub struct Session {
     pub(super) created: UnixMs,
     /// Among the sessions with its peer: the highest seals.
     pub(super) rank: u64,
+    pub(super) life: Life,
     pub(super) ratchet: Ratchet,
 }
 

@@ -21,7 +21,7 @@ use super::chunk::ChunkLen;
 use super::handshake::{self, Chosen, Handshake, HandshakeKeys, Second, Sides};
 use super::prekeys::{BundleBody, OneTimeItem, PairRow, SignedRow, note_ephemeral};
 use super::ratchet::{Ratchet, RatchetMessage};
-use super::session::{Came, Session, SessionInfo, Start};
+use super::session::{Came, Life, Session, SessionInfo, Start};
 use super::skipped;
 use super::{DmError, Party, SessionId, all_or_nothing, decode, decode_row, encode};
 
@@ -160,7 +160,7 @@ fn respond(id: SessionId, keys: HandshakeKeys, signed: &SignedRow, chunk_len: Ch
 }
 
 fn begin(id: SessionId, peer: &Device, handshake: &Handshake, ratchet: Ratchet, now: UnixMs) -> Session {
-    Session { id, peer: peer.id(), start: Start::of(handshake), created: now, rank: 0, ratchet }
+    Session { id, peer: peer.id(), start: Start::of(handshake), created: now, rank: 0, life: Life::Going, ratchet }
 }
 
 /// Seals one message to `peer` (rule DM-41).
@@ -199,7 +199,7 @@ pub fn open(
     let (at, located) = found.ok_or(DmError::Authentication)?;
     let mut session = sessions.swap_remove(at);
     let (plaintext, came) = session.open_located(tx, ad, &message, &located, now)?;
-    if came == Came::InTurn && session.rank < rank_max {
+    if came == Came::InTurn && session.life == Life::Going && session.rank < rank_max {
         session.rank = rank_max + 1;
     }
     make_room(tx, &mut session, sessions)?;
@@ -238,7 +238,19 @@ pub fn has_session(tx: &Tx<'_>, peer: DeviceId) -> Result<bool, DmError> {
 /// # Errors
 /// [`DmError::Store`].
 pub fn session(tx: &Tx<'_>, peer: DeviceId) -> Result<Option<Session>, DmError> {
-    Ok(sessions(tx, peer)?.into_iter().next())
+    Ok(sessions(tx, peer)?.into_iter().find(|session| session.life == Life::Going))
+}
+
+/// Ends all sessions with `peer`: they open what comes, and another must be begun or accepted to seal (rule DM-53).
+///
+/// # Errors
+/// [`DmError::Store`].
+pub fn end_sessions(tx: &mut Tx<'_>, peer: DeviceId) -> Result<(), DmError> {
+    for mut session in sessions(tx, peer)? {
+        session.life = Life::Ended;
+        session.save(tx);
+    }
+    Ok(())
 }
 
 /// What there is to know of the session that seals to `peer`, if there is one.
