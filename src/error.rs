@@ -47,6 +47,8 @@ pub enum Error {
     LinkingUnderWay,
     /// No device is being linked, or nothing is to be confirmed.
     NoLinking,
+    /// Nothing is held back from the account.
+    NothingHeld,
     /// The content is larger than a message may be: send it as an attachment.
     TooLarge {
         /// Its length, bytes.
@@ -134,6 +136,7 @@ impl Error {
             Self::Offline => 214,
             Self::LinkingUnderWay => 215,
             Self::NoLinking => 216,
+            Self::NothingHeld => 217,
             Self::Identity(_) => 301,
             Self::Invitation(_) => 302,
             Self::Policy(_) => 303,
@@ -180,6 +183,7 @@ impl fmt::Display for Error {
             Self::OwnInvitation => f.write_str("the invitation is our own"),
             Self::Offline => f.write_str("there is no connection to the relay"),
             Self::LinkingUnderWay => f.write_str("another device is being linked"),
+            Self::NothingHeld => f.write_str("nothing is held back from the account"),
             Self::NoLinking => f.write_str("no device is being linked, or nothing is to be confirmed"),
             Self::TooLarge { len, len_max } => write!(f, "{len} bytes are more than the {len_max} of a message"),
             Self::Content(error) => error.fmt(f),

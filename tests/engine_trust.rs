@@ -4,8 +4,134 @@
 
 mod sim;
 
+use std::time::Duration;
+
 use sim::World;
-use undertone::identity::{AccountId, Scan, Verification};
+use undertone::Error;
+use undertone::conversation::ConversationId;
+use undertone::engine::{Event, HeldBecause};
+use undertone::identity::{AccountId, EXPIRED_GRACE, IdentityError, LIST_LIFETIME, LocalIdentity, Scan, Verification};
+use undertone::store::{Overlay, Tx};
+use undertone_wire::frame::SlotKind;
+
+const ALICE: usize = 0;
+const BOB: usize = 1;
+
+/// Alice's list, if she had linked a device in another life.
+fn list_elsewhere(world: &World, seed: u64) -> Vec<u8> {
+    let mut world = world.fork(seed);
+    world.enlist(ALICE);
+    let tx_store = &world.nodes[ALICE].store;
+    LocalIdentity::load(&Tx::new(tx_store, &Overlay::default())).unwrap().unwrap().device_list().encode()
+}
+
+/// Bob sees a list in Alice's slot.
+fn shows(world: &mut World, list: Vec<u8>) {
+    let slot = world.relay.list_slot(&world.nodes[ALICE].store);
+    world.relay.slots.get_mut(&(slot, SlotKind::DeviceList)).unwrap().body = list;
+    let alice = world.account(ALICE);
+    let name = format!("group {}", world.now.as_u64());
+    world.call(BOB, |client, now, rng| client.create_group(&name, &[alice], now, rng)).unwrap();
+    world.run();
+}
+
+fn held(world: &World, node: usize) -> Vec<(AccountId, HeldBecause)> {
+    let held = |event: Event| match event {
+        Event::SendingHeld { account, because } => Some((account, because)),
+        _ => None,
+    };
+    world.nodes[node].told_once().into_iter().filter_map(|event| held(event.clone())).collect()
+}
+
+fn accept(world: &mut World, account: AccountId) -> Result<(), Error> {
+    world.call(BOB, |client, now, rng| client.accept_keys(&account, now, rng))
+}
+
+fn unsent(world: &World, id: ConversationId) -> usize {
+    world.nodes[BOB].client.conversation(&id).unwrap().unsent_count
+}
+
+// spec ID-33, spec ID-34, spec ID-23, A-DM-31
+#[test]
+fn a_fork_holds_what_is_sent_until_a_person_accepts_it() {
+    let mut world = World::of(901, &["alice", "bob"]);
+    let id = world.befriend(ALICE, BOB);
+    world.say(ALICE, id, "hello");
+    world.run();
+    let alice = world.account(ALICE);
+    assert_eq!(accept(&mut world, alice), Err(Error::NothingHeld));
+    let (forked, another) = (list_elsewhere(&world, 1), list_elsewhere(&world, 2));
+    world.enlist(ALICE);
+    world.connect_all();
+    world.run();
+    world.say(BOB, id, "before");
+    world.run();
+    shows(&mut world, forked.clone());
+    assert_eq!(held(&world, BOB), [(alice, HeldBecause::Forked)]);
+    world.say(BOB, id, "one");
+    world.say(BOB, id, "two");
+    world.run();
+    world.crash(BOB);
+    world.connect(BOB);
+    world.run();
+    assert_eq!((unsent(&world, id), world.texts(ALICE, id).len()), (2, 2));
+    assert_eq!(held(&world, BOB).len(), 1, "told once");
+
+    accept(&mut world, alice).unwrap();
+    world.run();
+    assert_eq!(world.texts(ALICE, id), ["hello", "before", "one", "two"]);
+    assert_eq!(unsent(&world, id), 0);
+    assert_eq!(accept(&mut world, alice), Err(Error::NothingHeld));
+    // What was accepted is no news; another list is.
+    shows(&mut world, forked);
+    assert_eq!(held(&world, BOB).len(), 1);
+    shows(&mut world, another);
+    assert_eq!(held(&world, BOB).len(), 2);
+    world.say(BOB, id, "three");
+    world.run();
+    assert_eq!(unsent(&world, id), 1);
+}
+
+// spec ID-33, spec ID-34, spec ID-26
+#[test]
+fn a_list_past_use_holds_what_is_sent_until_there_is_a_newer_one() {
+    let mut world = World::of(902, &["alice", "bob"]);
+    let id = world.befriend(ALICE, BOB);
+    world.say(ALICE, id, "hello");
+    world.run();
+    let alice = world.account(ALICE);
+    world.disconnect(ALICE);
+    world.disconnect(BOB);
+    let at = |world: &mut World, after: Duration| {
+        world.now = world.now.after(after);
+        world.relay.now_ms = world.now.as_u64();
+        if world.nodes[BOB].is_connected {
+            world.disconnect(BOB);
+        }
+        world.connect(BOB);
+        world.run();
+    };
+    // Expired, and still in use.
+    at(&mut world, LIST_LIFETIME + EXPIRED_GRACE / 2);
+    world.say(BOB, id, "in the month of grace");
+    world.run();
+    assert_eq!((unsent(&world, id), held(&world, BOB).len()), (0, 0));
+    at(&mut world, EXPIRED_GRACE);
+    world.say(BOB, id, "too late");
+    world.run();
+    assert_eq!((unsent(&world, id), held(&world, BOB)), (1, vec![(alice, HeldBecause::Expired)]));
+    let expired = accept(&mut world, alice);
+    assert!(matches!(expired, Err(Error::Identity(IdentityError::ListExpired { .. }))), "{expired:?}");
+    at(&mut world, Duration::from_secs(60));
+    assert_eq!((unsent(&world, id), held(&world, BOB).len()), (1, 1), "told once");
+    // Alice comes back, and signs a new one.
+    world.connect(ALICE);
+    world.run();
+    at(&mut world, Duration::from_secs(60));
+    assert_eq!(unsent(&world, id), 0);
+    assert_eq!(world.texts(ALICE, id), ["hello", "in the month of grace", "too late"]);
+    assert_eq!(accept(&mut world, alice), Err(Error::NothingHeld));
+}
 
 // spec ID-32
 #[test]

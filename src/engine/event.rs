@@ -140,6 +140,14 @@ pub enum Event {
         /// The device.
         device: DeviceId,
     },
+    /// What is to be sent to an account is held, and stays queued, because its keys are in doubt. If it is our own account,
+    /// everything to direct conversations is.
+    SendingHeld {
+        /// The account.
+        account: AccountId,
+        /// Why, and so what helps.
+        because: HeldBecause,
+    },
     /// Something that the app asked for cannot be done.
     Failed {
         /// The conversation.
@@ -266,6 +274,18 @@ pub enum Suspicion {
     DeviceListForked = 6,
 }
 
+/// Why what is to be sent to an account is held.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum HeldBecause {
+    /// The account has signed two device lists that cannot both be. Compare safety numbers, ask its owner, then
+    /// `Client::accept_keys`.
+    Forked = 1,
+    /// Its newest device list expired more than 30 days ago. A newer one helps, when one of its devices has signed it.
+    Expired = 2,
+}
+
 /// Why something cannot be done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 #[repr(u8)]
@@ -323,4 +343,6 @@ pub(super) enum EventRow {
     DeviceLinked { account: AccountId, device: DeviceId },
     #[tls_codec(discriminant = 14)]
     DeviceRemoved { account: AccountId, device: DeviceId },
+    #[tls_codec(discriminant = 15)]
+    SendingHeld { account: AccountId, because: HeldBecause },
 }

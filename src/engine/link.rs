@@ -28,6 +28,7 @@ use crate::crypto::sign::SigningKey;
 use crate::envelope::ephemeral::EphemeralTrack;
 use crate::error::Error;
 use crate::group;
+use crate::identity::AccountId;
 use crate::limits::{BACKOFF_FIRST_MS, BACKOFF_MAX_MS, COMMIT_JITTER_MS, RECEIPT_DELAY, TURN_AGE};
 use crate::store::{Direction, Table};
 use crate::time::UnixMs;
@@ -111,6 +112,8 @@ pub(super) enum Pending {
     Letter(EntryId),
     /// Our own device list, out of the directory.
     OwnList,
+    /// The list of somebody else whose last one has expired.
+    List(AccountId),
 }
 
 impl Link {
@@ -309,6 +312,7 @@ impl Step<'_> {
         }
         self.resume_linking();
         self.ask_own_list();
+        self.ask_expired_lists()?;
         self.ask_stock()?;
         self.upkeep()
     }
@@ -413,6 +417,7 @@ impl Step<'_> {
             (Pending::Stock(kind), Reply::Published { items_left, .. }) => self.stock(kind, items_left),
             (Pending::OwnList, Reply::Taken(taken)) => self.own_list_taken(Some(taken.body.as_slice())),
             (Pending::OwnList, Reply::Refused(Refusal::Unknown)) => self.own_list_taken(None),
+            (Pending::List(account), Reply::Taken(taken)) => self.list_taken(&account, taken.body.as_slice()),
             (Pending::Letter(entry), Reply::Refused(refusal)) => {
                 self.letter_reply(&entry, Some(&refusal));
                 Ok(())
@@ -421,7 +426,10 @@ impl Step<'_> {
                 self.letter_reply(&entry, None);
                 Ok(())
             }
-            (Pending::Subscribe(_) | Pending::Unwatched | Pending::Stock(_) | Pending::OwnList, _) => Ok(()),
+            (
+                Pending::Subscribe(_) | Pending::Unwatched | Pending::Stock(_) | Pending::OwnList | Pending::List(_),
+                _,
+            ) => Ok(()),
             (Pending::Prove(claims), Reply::Refused(refusal)) => {
                 let logs: BTreeSet<LogId> = claims.into_iter().map(|(log, ..)| log).collect();
                 logs.into_iter().for_each(|log| self.lose_log(log, &refusal));

@@ -330,11 +330,13 @@ impl Step<'_> {
     /// What the directory has of it; none if nothing.
     pub(super) fn own_list_taken(&mut self, body: Option<&[u8]>) -> Result<(), Error> {
         let list = body.and_then(|body| DeviceList::decode(body).ok());
-        match list.map(|list| self.adopt_own_list(&list)) {
+        match list.as_ref().map(|list| self.adopt_own_list(list)) {
             Some(Err(error)) if error.poisons() => return Err(error),
             Some(Err(Error::Identity(IdentityError::DeviceListForked { .. } | IdentityError::ListChainBroken))) => {
                 let us = self.us.account();
-                self.forked(&us, ConversationId::direct(&us, &us), Seq::from_u64(0))?;
+                if let Some(list) = list {
+                    self.forked(&us, list.hash(), ConversationId::direct(&us, &us), Seq::from_u64(0))?;
+                }
             }
             // The relay has lost ours, or has yet to get it.
             Some(Err(Error::Identity(IdentityError::ListRolledBack { .. }))) | None

@@ -25,7 +25,7 @@
 //! | `direct` | direct parcels, for all devices of both accounts |
 //! | `introduce` | how a device comes to a direct log |
 //! | `shelf` | our own slots in the directory |
-//! | `trust` | whether a person has made sure of an account |
+//! | `trust` | whether a person has made sure of an account, and what is held because its keys are in doubt |
 //! | `query` | what an app reads |
 //! | `rows`, `event` | what is stored and told |
 
@@ -50,5 +50,5 @@ mod trust;
 mod upkeep;
 
 pub use client::{Client, Input, Output, StepId};
-pub use event::{Event, EventId, Failure, Reason, Recovery, Signal, Suspicion};
+pub use event::{Event, EventId, Failure, HeldBecause, Reason, Recovery, Signal, Suspicion};
 pub use joining::Joining;

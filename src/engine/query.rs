@@ -91,6 +91,7 @@ impl<'q, 's> Query<'q, 's> {
                 Event::Suspicion { conversation, place, suspicion }
             }
             EventRow::DeviceLinked { account, device } => Event::DeviceLinked { account, device },
+            EventRow::SendingHeld { account, because } => Event::SendingHeld { account, because },
             EventRow::DeviceRemoved { account, device } => Event::DeviceRemoved { account, device },
             EventRow::Failed { conversation, account, failure } => Event::Failed { conversation, account, failure },
         }))

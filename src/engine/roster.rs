@@ -12,8 +12,7 @@
 
 use undertone_wire::id::{LogId, Seq};
 
-use super::event::{EventRow, Suspicion};
-use super::rows::{self, ConversationRow, FORKED_PREFIX, Kind, ListedRow, RosterRow};
+use super::rows::{self, ConversationRow, Kind, ListedRow, RosterRow};
 use super::step::Step;
 use crate::conversation::ConversationId;
 use crate::envelope::{DevicePlace, ListName, NamedLists, Side};
@@ -141,31 +140,11 @@ impl Step<'_> {
             Ok(()) => self.lists_changed(&account).map(|()| true),
             Err(error) if error.poisons() => Err(error),
             Err(Error::Identity(IdentityError::DeviceListForked { .. } | IdentityError::ListChainBroken)) => {
-                self.forked(&account, conversation, place).map(|()| false)
+                self.forked(&account, offered.hash(), conversation, place).map(|()| false)
             }
             // We know a newer one, or the list is too old to send by: it says who could read, no more.
             Err(_) => Ok(true),
         }
-    }
-
-    /// An account has signed two lists that cannot both be: the app is told, and nothing is sent to it any more.
-    pub(super) fn forked(
-        &mut self,
-        account: &AccountId,
-        conversation: ConversationId,
-        place: Seq,
-    ) -> Result<(), Error> {
-        let key = forked_key(account);
-        if self.tx.get(Table::Meta, &key)?.is_some() {
-            return Ok(());
-        }
-        self.tx.put(Table::Meta, &key, Vec::new());
-        self.event(EventRow::Suspicion { conversation, place, suspicion: Suspicion::DeviceListForked })
-    }
-
-    /// Whether nothing may be sent to the account, because it shows different devices to different people.
-    pub(super) fn is_held(&self, account: &AccountId) -> Result<bool, Error> {
-        Ok(self.tx.get(Table::Meta, &forked_key(account))?.is_some())
     }
 
     /// Whether this device is on its account's newest list.
@@ -186,8 +165,4 @@ impl Step<'_> {
         }
         Ok(())
     }
-}
-
-fn forked_key(account: &AccountId) -> Vec<u8> {
-    [FORKED_PREFIX, account.as_bytes()].concat()
 }

@@ -5,7 +5,7 @@
 //! | Meta | a name | [`ClientRow`] |
 //! | Meta | [`WELCOME_PREFIX`], log, device of the sender, ordinal | [`WelcomeRow`] |
 //! | Meta | [`BUNDLE_PREFIX`], device | [`BundleRow`] |
-//! | Meta | [`FORKED_PREFIX`], account | nothing: its presence holds what is sent to the account |
+//! | Meta | [`HELD_PREFIX`], account | `trust::HeldRow`: why nothing is sent to the account |
 //! | Meta | [`EARLY_PREFIX`], log, generation | [`EarlyRow`] |
 //! | Contacts | account | [`ContactRow`] |
 //! | Conversations | conversation | [`ConversationRow`] |
@@ -401,8 +401,8 @@ pub(super) struct ListedRow {
 /// Begins the keys of [`BundleRow`]s.
 pub(super) const BUNDLE_PREFIX: &[u8] = b"bundle";
 
-/// Begins the keys of accounts that have signed two lists of one version.
-pub(super) const FORKED_PREFIX: &[u8] = b"forked";
+/// Begins the keys of accounts to which what is sent is held, or was.
+pub(super) const HELD_PREFIX: &[u8] = b"held";
 
 /// Begins the keys of [`EarlyRow`]s.
 pub(super) const EARLY_PREFIX: &[u8] = b"early";

@@ -35,6 +35,9 @@ impl Step<'_> {
             let renews_packages = is_due(row.key_packages_ms, KEY_PACKAGE_ROTATION);
             row.all_ms = self.now;
             dm::sweep(&mut self.tx, self.now)?;
+            if last.is_some() {
+                self.ask_expired_lists()?;
+            }
             if dm::is_rotation_due(&self.tx, self.now)? {
                 self.replenish(SlotKind::PrekeyBundle, ITEMS_STOCK)?;
             }

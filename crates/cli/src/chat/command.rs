@@ -12,6 +12,7 @@ pub(crate) enum Command {
     Add(String),
     Safety(String),
     Verify(String),
+    Accept(String),
     List,
     To(String),
     Group {
@@ -55,6 +56,7 @@ pub(crate) const COMMANDS: &[(&str, &str, &str)] = &[
     ("/add", "INVITATION", "opens the conversation with whoever made the invitation"),
     ("/safety", "NAME", "shows the number that you and NAME compare to know that nobody stands between you"),
     ("/verify", "NAME", "says that you have compared the number with NAME, and that it is the same"),
+    ("/accept", "NAME", "lets go what is held because NAME has shown different devices to different people"),
     ("/list", "", "lists your conversations"),
     ("/to", "NAME|#ID", "makes another conversation the current one"),
     ("/group", "NAME [MEMBER…]", "makes a group with people you know"),
@@ -128,6 +130,7 @@ impl Command {
             ("/add", [invitation]) => Self::Add(invitation.clone()),
             ("/safety", [who]) => Self::Safety(who.clone()),
             ("/verify", [who]) => Self::Verify(who.clone()),
+            ("/accept", [who]) => Self::Accept(who.clone()),
             ("/list", []) => Self::List,
             ("/to", [whom]) => Self::To(whom.clone()),
             ("/group", [name, members @ ..]) if !name.trim().is_empty() => {
@@ -168,6 +171,7 @@ impl Command {
             Self::Add(_) => "add",
             Self::Safety(_) => "safety",
             Self::Verify(_) => "verify",
+            Self::Accept(_) => "accept",
             Self::List => "list",
             Self::To(_) => "to",
             Self::Group { .. } => "group",

@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use super::saying::{
-    DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, linking, reason, recovery,
-    state, status, suspicion, verification,
+    DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, held, linking, reason,
+    recovery, state, status, suspicion, verification,
 };
 
 /// One object, as one line without its end.
@@ -132,6 +132,11 @@ fn happened_object(happened: &Happened) -> Map<String, Value> {
         Happened::Devices { of, device, is_added } => {
             object.insert("type".into(), if *is_added { "device_linked" } else { "device_removed" }.into());
             merge(&mut object, json!({ "device": device, "of": of }));
+            return object;
+        }
+        Happened::Held { of, because } => {
+            object.insert("type".into(), "sending_held".into());
+            merge(&mut object, json!({ "of": of, "because": held(*because).0 }));
             return object;
         }
         Happened::Other => {

@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
 const AFTER_HELP: &str = "\
 With --json every object has a `type` and `at_us`, microseconds since 1970. Each command is answered in order by one \
 `reply` or `error` object with its `command`. Everything else is told as it happens: `message`, `sent`, `delivered`, `read`, \
-`contact`, `ready`, `group_changed`, `removed`, `undecryptable`, `gap`, `suspicion`, `device_linked`, `device_removed` and \
+`contact`, `ready`, `group_changed`, `removed`, `undecryptable`, `gap`, `suspicion`, `device_linked`, `device_removed`, `sending_held` and \
 `failed` have a rising `event` number; \
 after a crash the last ones may come again with the same number, to be ignored. `online`, `caught_up`, `offline`, \
 `relay_changed`, `typing`, `link_offer`, `link_code` and `link_ended` have none. With --link, `hello` comes when the device \

@@ -7,8 +7,8 @@ use undertone::conversation::{ConversationState, MessageStatus};
 
 use super::command::COMMANDS;
 use super::saying::{
-    DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, linking, reason, recovery,
-    state, suspicion, verification,
+    DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, held, linking, reason,
+    recovery, state, suspicion, verification,
 };
 
 /// The lines for one thing said; none if a person need not see it.
@@ -178,6 +178,10 @@ fn happened_text(happened: &Happened) -> Option<String> {
             let whose = of.as_deref().map_or("you have".to_owned(), |name| format!("{} has", clean(name)));
             let (what, id) = (if *is_added { "a new device" } else { "a device less" }, super::book::short(device));
             format!("  * {whose} {what}: #{id}")
+        }
+        Happened::Held { of, because } => {
+            let whose = of.as_deref().map_or("other people".to_owned(), clean);
+            format!("  ! what you send to {whose} waits: {}", held(*because).1)
         }
         Happened::Other => return None,
     })

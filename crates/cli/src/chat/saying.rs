@@ -2,7 +2,7 @@
 
 use undertone::content::{ContentError, Intent};
 use undertone::conversation::{ConversationId, ConversationKind, ConversationState, Message, MessageStatus};
-use undertone::engine::{Failure, Reason, Recovery, Signal, Suspicion};
+use undertone::engine::{Failure, HeldBecause, Reason, Recovery, Signal, Suspicion};
 use undertone::identity::linking::{Abort, LinkingError, OfferError};
 use undertone::identity::{AccountId, Capability, Device, DeviceId, InvitationError, SafetyNumber, Verification};
 use undertone::{Error, ErrorKind};
@@ -172,6 +172,11 @@ pub(crate) enum Happened {
         of: Option<String>,
         device: String,
         is_added: bool,
+    },
+    /// What is sent to an account is held; it is our own if it has no name.
+    Held {
+        of: Option<String>,
+        because: HeldBecause,
     },
     /// Something that this program does not know.
     Other,
@@ -414,5 +419,16 @@ pub(crate) fn verification(verification: Verification) -> (&'static str, &'stati
         Verification::Unverified => ("unverified", "you have not compared it yet; /verify says that you have"),
         Verification::Verified => ("verified", "you have compared it, and it is the same"),
         Verification::Changed => ("changed", "you have compared another number: a key has changed since"),
+    }
+}
+
+/// Why what is sent is held, likewise.
+pub(crate) fn held(because: HeldBecause) -> (&'static str, &'static str) {
+    match because {
+        HeldBecause::Forked => {
+            ("forked", "different devices are shown to different people; compare safety numbers and ask, then /accept")
+        }
+        HeldBecause::Expired => ("expired", "the list of devices is too old; it goes out when there is a newer one"),
+        _ => ("other", "this version does not know why"),
     }
 }

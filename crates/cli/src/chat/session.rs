@@ -145,6 +145,10 @@ impl Session {
                 let account = self.book.account(&who)?;
                 self.done(move |client, now, rng| client.verify(&account, now, rng)).await
             }
+            Command::Accept(who) => {
+                let account = self.book.account(&who)?;
+                self.done(move |client, now, rng| client.accept_keys(&account, now, rng)).await
+            }
             Command::List => {
                 self.refresh().await;
                 Ok(Reply::Conversations(self.listed()))
@@ -409,6 +413,7 @@ impl Session {
                 who: account.map(|account| book.name(&account)),
                 failure,
             },
+            Event::SendingHeld { account, because } => Happened::Held { of: self.name_of_other(&account), because },
             Event::DeviceLinked { account, device } => {
                 Happened::Devices { of: self.name_of_other(&account), device: device.to_string(), is_added: true }
             }
