@@ -151,6 +151,7 @@ LABELS = [
     "direct aad",
     "direct pq",
     "direct payload",
+    "direct wrap",
     "gate read key",
     "gate append key",
     "generation",

@@ -1,9 +1,9 @@
 """Every file of vectors."""
 
 from . import vectors
-from .cases import conventions, direct, identity, log
+from .cases import conventions, direct, fanout, identity, log
 
-MODULES = (conventions, identity, log, direct)
+MODULES = (conventions, identity, log, direct, fanout)
 
 SUBJECT_NAMES = tuple(vectors.SUBJECTS)
 

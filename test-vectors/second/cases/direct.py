@@ -454,6 +454,14 @@ def conversation():
     script.send("responder")
     accepted("crossing", "both write at once", script)
 
+    script = Script("wraps", chunk_len=37)
+    key = fixed("payload key")
+    _, commitment = d.HKDF(bytes(32), key, "direct payload", [], 2)
+    bound = c.H("direct wrap", [b"what the caller binds", commitment, fixed("some ciphertext", 40)])
+    script.open(script.seal("initiator", plaintext=key, ad=bound), ad=bound)
+    script.open(script.seal("responder", plaintext=key, ad=bound), ad=bound)
+    accepted("wraps", "wraps: each a ratchet message over the key of a payload, bound to its ciphertext (DM-112)", script)
+
     script = Script("forty", chunk_len=37)
     for number in range(6):
         script.send("responder" if number % 2 else "initiator")

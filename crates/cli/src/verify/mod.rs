@@ -9,13 +9,14 @@
 //! | `vectors` | the shape of a file, checksums, comparing |
 //! | `inputs` | reading the inputs of a vector, by name and type |
 //! | `changes` | changing values, to see that a change is noticed |
-//! | `conventions`, `identity`, `log`, `direct` | the subjects, by chapter of the specification |
+//! | `conventions`, `identity`, `log`, `direct`, `fanout` | the subjects, by chapter of the specification |
 //!
 //! Leaves out making vectors: `test-vectors/generate.py` does.
 
 mod changes;
 mod conventions;
 mod direct;
+mod fanout;
 mod identity;
 mod inputs;
 mod log;
@@ -56,7 +57,8 @@ pub(crate) struct Arguments {
 type Subject = fn(&Inputs<'_>) -> Derived;
 
 /// Every subject, by name.
-const SUBJECTS: &[&[(&str, Subject)]] = &[conventions::SUBJECTS, identity::SUBJECTS, log::SUBJECTS, direct::SUBJECTS];
+const SUBJECTS: &[&[(&str, Subject)]] =
+    &[conventions::SUBJECTS, identity::SUBJECTS, log::SUBJECTS, direct::SUBJECTS, fanout::SUBJECTS];
 
 fn subject(name: &str) -> Option<Subject> {
     SUBJECTS.iter().copied().flatten().find(|(known, _)| *known == name).map(|(_, subject)| *subject)
