@@ -20,6 +20,7 @@ use super::rows::{self, ClientRow, Intent};
 use super::step::Step;
 use crate::conversation::ConversationId;
 use crate::crypto::{CryptoRng, random_array};
+use crate::dm::{self, SessionInfo};
 use crate::error::Error;
 use crate::identity::linking::{
     Abort, LINKING_TIME_MAX, LinkingCode, LinkingError, Mailbox, Offer, OldAgreed, OldComparing, OldOpened, OldReady,
@@ -118,6 +119,15 @@ impl<S: StoreView> Client<S> {
         }
         let pinned = self.read(|query| Ok(peers::load(query.rows(), *account)?))?;
         Ok(pinned.ok_or(Error::UnknownAccount)?.devices().to_vec())
+    }
+
+    /// The session under which we send to another device, if there is one: how it began, and how far its post-quantum
+    /// ratchet is.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn session(&self, device: &DeviceId) -> Result<Option<SessionInfo>, Error> {
+        self.read(|query| Ok(dm::session_info(query.rows(), *device)?))
     }
 }
 

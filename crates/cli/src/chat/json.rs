@@ -7,6 +7,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
+use undertone::dm::Start;
 
 use super::saying::{
     DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, held, linking, reason,
@@ -172,8 +173,14 @@ fn passing_object(passing: &Passing) -> Value {
 }
 
 fn device_object(device: &DeviceLine) -> Value {
-    let DeviceLine { id, is_this, is_primary } = device;
-    json!({ "device": id, "this": is_this, "primary": is_primary })
+    let DeviceLine { id, is_this, is_primary, session } = device;
+    let session = session.map(|session| {
+        json!({
+            "weak_start": session.start == Start::Weak, "pq_epoch": session.pq_epoch.as_u32(),
+            "messages_since_pq_heal": session.messages_since_pq_heal,
+        })
+    });
+    json!({ "device": id, "this": is_this, "primary": is_primary, "session": session })
 }
 
 fn listed_object(listed: &Listed) -> Value {

@@ -4,6 +4,7 @@
 //! as its number.
 
 use undertone::conversation::{ConversationState, MessageStatus};
+use undertone::dm::Start;
 
 use super::command::COMMANDS;
 use super::saying::{
@@ -84,10 +85,15 @@ fn reply_text(reply: &Reply) -> Option<String> {
 }
 
 fn device_text(device: &DeviceLine) -> String {
-    let DeviceLine { id, is_this, is_primary } = device;
+    let DeviceLine { id, is_this, is_primary, session } = device;
+    let session = session.map_or_else(String::new, |session| {
+        let (epoch, count) = (session.pq_epoch.as_u32(), session.messages_since_pq_heal);
+        let weak = if session.start == Start::Weak { ", began without a one-time key" } else { "" };
+        format!("  post-quantum epoch {epoch}, {count} messages old{weak}")
+    });
     let this = if *is_this { "  this one" } else { "" };
     let primary = if *is_primary { "  holds the account key" } else { "" };
-    format!("  #{}{this}{primary}", super::book::short(id))
+    format!("  #{}{this}{primary}{session}", super::book::short(id))
 }
 
 fn listed_text(listed: &Listed) -> String {

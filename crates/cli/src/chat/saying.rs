@@ -2,6 +2,7 @@
 
 use undertone::content::{ContentError, Intent};
 use undertone::conversation::{ConversationId, ConversationKind, ConversationState, Message, MessageStatus};
+use undertone::dm::SessionInfo;
 use undertone::engine::{Failure, HeldBecause, Reason, Recovery, Signal, Suspicion};
 use undertone::identity::linking::{Abort, LinkingError, OfferError};
 use undertone::identity::{AccountId, Capability, Device, DeviceId, InvitationError, SafetyNumber, Verification};
@@ -59,12 +60,15 @@ pub(crate) struct DeviceLine {
     pub(crate) id: String,
     pub(crate) is_this: bool,
     pub(crate) is_primary: bool,
+    /// What we send it is sealed so.
+    pub(crate) session: Option<SessionInfo>,
 }
 
 impl DeviceLine {
     /// A device, seen from the device `own`.
-    pub(crate) fn new(device: &Device, own: &DeviceId) -> Self {
-        Self { id: device.id().to_string(), is_this: device.id() == *own, is_primary: device.can(Capability::PRIMARY) }
+    pub(crate) fn new(device: &Device, own: &DeviceId, session: Option<SessionInfo>) -> Self {
+        let (id, is_primary) = (device.id().to_string(), device.can(Capability::PRIMARY));
+        Self { id, is_this: device.id() == *own, is_primary, session }
     }
 }
 

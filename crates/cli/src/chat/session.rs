@@ -10,7 +10,7 @@ use undertone::conversation::{ConversationId, Message};
 use undertone::crypto::CryptoRng;
 use undertone::engine::{Client, Event, EventId, Signal};
 use undertone::identity::linking::Offer;
-use undertone::identity::{AccountId, Invitation, Role};
+use undertone::identity::{AccountId, Device, Invitation, Role};
 use undertone::time::UnixMs;
 use undertone_net::{DriverError, Handle, Notice};
 use undertone_sqlcipher::SqlCipherStore;
@@ -205,8 +205,9 @@ impl Session {
             Command::Devices(who) => {
                 let account = who.map_or(Ok(self.own), |who| self.book.account(&who))?;
                 let devices = move |client: &Engine| {
-                    let line = |device: &_| DeviceLine::new(device, &client.device());
-                    Ok(client.devices(&account)?.iter().map(line).collect())
+                    let line =
+                        |device: &Device| Ok(DeviceLine::new(device, &client.device(), client.session(&device.id())?));
+                    client.devices(&account)?.iter().map(line).collect()
                 };
                 Ok(Reply::Devices(self.call(move |client, _, _| devices(client)).await?))
             }

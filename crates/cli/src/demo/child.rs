@@ -99,6 +99,17 @@ pub struct Line {
     pub value: Option<Value>,
 }
 
+/// Whose account a chat has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Identity {
+    /// One of its own, made if there is none.
+    Own,
+    /// One that it is to be linked to.
+    Linked,
+    /// The one that is in its home.
+    There,
+}
+
 /// `undertone chat --json` as a process.
 #[derive(Debug)]
 pub struct Chat {
@@ -115,12 +126,20 @@ impl Chat {
     pub fn start(
         program: &Path,
         name: &str,
+        identity: Identity,
         home: &Path,
         relay: &str,
         heard: mpsc::Sender<Line>,
     ) -> Result<Self, Failure> {
+        let identity: &[&str] = match identity {
+            Identity::Own => &["--name", name],
+            Identity::Linked => &["--link"],
+            Identity::There => &[],
+        };
         let mut child = Command::new(program)
-            .args(["chat", "--json", "--name", name, "--relay", relay, "--home"])
+            .args(["chat", "--json"])
+            .args(identity)
+            .args(["--relay", relay, "--home"])
             .arg(home)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

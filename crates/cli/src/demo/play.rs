@@ -9,7 +9,7 @@ use undertone_wire::frame::RelayFrame;
 
 use super::script::Step;
 use super::stage::Stage;
-use super::table::{Result as Outcome, Traffic};
+use super::table::{HealingState, Result as Outcome, Traffic};
 use crate::args::Failure;
 
 /// A play.
@@ -21,6 +21,10 @@ pub(crate) struct Play {
     speaks_in: BTreeMap<String, Place>,
     groups: BTreeMap<String, Group>,
     invitations: BTreeMap<String, String>,
+    /// Who took whose invitation.
+    contacts: Vec<(String, String)>,
+    /// Further devices, and whose they are.
+    linked: BTreeMap<String, String>,
     outcome: Outcome,
     /// The burst that is under way, unless something disturbed it.
     burst: Option<Traffic>,
@@ -59,6 +63,8 @@ impl Play {
             speaks_in: BTreeMap::new(),
             groups: BTreeMap::new(),
             invitations: BTreeMap::new(),
+            contacts: Vec::new(),
+            linked: BTreeMap::new(),
             outcome: Outcome::default(),
             burst: None,
             burst_count: 0,
@@ -78,6 +84,7 @@ impl Play {
             Step::Title(title) => self.line(&format!("\n{title}")),
             Step::Say { who, text } => self.say(&who, &text)?,
             Step::Start(names) => names.iter().try_for_each(|who| self.start(who))?,
+            Step::Link { who, device } => self.link(&who, &device)?,
             Step::Stop(names) => names.iter().for_each(|who| self.stop(who)),
             Step::Contact { from, to } => self.contact(&from, &to)?,
             Step::Direct(one, other) => {
@@ -105,7 +112,7 @@ impl Play {
         let proxy = self.stage.proxy(who)?;
         proxy.record();
         let process_id = self.stage.start(who)?;
-        if !self.invitations.contains_key(who) {
+        if !self.invitations.contains_key(who) && !self.linked.contains_key(who) {
             let reply = self.stage.command(who, "/invite")?;
             self.invitations.insert(who.to_owned(), text_of(&reply, "invitation"));
             self.show(who, &format!("process {process_id}, with a new identity in an encrypted store"));
@@ -113,6 +120,30 @@ impl Play {
             self.show(who, &format!("process {process_id}, is back"));
         }
         Ok(())
+    }
+
+    fn link(&mut self, who: &str, device: &str) -> Result<(), Failure> {
+        self.check_present(who)?;
+        self.stage.settle()?;
+        self.stage.proxy(device)?.record();
+        let mark = self.stage.mark();
+        let (process_id, digits) = self.stage.link(who, device)?;
+        self.show(device, &format!("process {process_id}, is a device of {who} now: both showed {digits}"));
+        if let Some(Place::Direct(peer)) = self.speaks_in.get(who).cloned() {
+            let is_it = |line: &Value| line["type"] == "ready";
+            self.stage.wait_line(device, mark, "that the conversation is ready", is_it)?;
+            self.speaks_in.insert(device.to_owned(), Place::Direct(peer));
+        }
+        self.linked.insert(device.to_owned(), who.to_owned());
+        Ok(())
+    }
+
+    /// Everybody's devices that a direct message of `who` to `peer` is meant for.
+    fn meant_directly(&self, who: &str, peer: &str) -> Vec<String> {
+        let owner = |name: &str| self.linked.get(name).cloned().unwrap_or_else(|| name.to_owned());
+        let accounts = [owner(who), peer.to_owned()];
+        let devices = self.linked.iter().filter(|(_, of)| accounts.contains(of)).map(|(device, _)| device);
+        accounts.iter().chain(devices).filter(|name| *name != who).cloned().collect()
     }
 
     fn stop(&mut self, who: &str) {
@@ -162,6 +193,7 @@ impl Play {
         let mark = self.stage.mark();
         self.stage.command(from, &format!("/add {invitation}"))?;
         self.stage.wait_line(from, mark, "that the conversation is ready", |line| line["type"] == "ready")?;
+        self.contacts.push((from.to_owned(), to.to_owned()));
         let away = if self.stage.is_present(to) { "" } else { ", who is away" };
         self.show(from, &format!("takes the invitation of {to}{away}; the keys are right"));
         Ok(())
@@ -264,7 +296,7 @@ impl Play {
         self.check_present(who)?;
         let place = self.place(who)?;
         let (conversation, others) = match place {
-            Place::Direct(peer) => (peer.clone(), vec![peer]),
+            Place::Direct(peer) => (peer.clone(), self.meant_directly(who, &peer)),
             Place::Group(name) => {
                 let group = self.known_group(&name)?;
                 group.said.push((text.to_owned(), group.members.clone()));
@@ -393,6 +425,13 @@ impl Play {
                 self.compare_with(&who, &peer)?;
             }
         }
+        for (from, to) in std::mem::take(&mut self.contacts) {
+            if self.stage.is_present(&from) {
+                let sessions = self.sessions(&from, &to)?;
+                self.outcome.sessions.extend(sessions);
+            }
+        }
+        self.outcome.linked_devices = self.linked.len();
         self.stage.close();
         self.stage.hear();
         self.tell();
@@ -457,6 +496,17 @@ impl Play {
             }
         }
         Ok(())
+    }
+
+    /// How far the post-quantum ratchets are under which somebody sends to the devices of another.
+    fn sessions(&mut self, who: &str, peer: &str) -> Result<Vec<HealingState>, Failure> {
+        let reply = self.stage.command(who, &format!("/devices {peer}"))?;
+        let devices = reply["devices"].as_array().cloned().unwrap_or_default();
+        let of = |device: &Value| {
+            let number = |key: &str| device["session"][key].as_u64();
+            Some(HealingState { epoch: number("pq_epoch")?, messages_since: number("messages_since_pq_heal")? })
+        };
+        Ok(devices.iter().filter_map(of).collect())
     }
 
     fn compare_with(&mut self, who: &str, peer: &str) -> Result<(), Failure> {

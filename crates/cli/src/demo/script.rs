@@ -16,6 +16,13 @@ pub enum Step {
     },
     /// Starts clients.
     Start(Vec<String>),
+    /// Makes the second a new device of the first.
+    Link {
+        /// Whose device.
+        who: String,
+        /// What it is called here.
+        device: String,
+    },
     /// Ends clients cleanly.
     Stop(Vec<String>),
     /// The first takes the invitation of the second.
@@ -149,6 +156,7 @@ fn directive(text: &str) -> Option<Step> {
     }
     Some(match (word, words.as_slice()) {
         ("start", [_, ..]) => Step::Start(all(&words)),
+        ("link", [who, device]) => Step::Link { who: (*who).into(), device: (*device).into() },
         ("stop", [_, ..]) => Step::Stop(all(&words)),
         ("contact", [from, to]) => Step::Contact { from: (*from).into(), to: (*to).into() },
         ("direct", [one, other]) => Step::Direct((*one).into(), (*other).into()),
@@ -187,6 +195,7 @@ mod tests {
         let steps = parse(super::super::SCRIPT).expect("the default script parses");
         assert!(steps.iter().any(|step| matches!(step, Step::Kill(who) if who == "relay")));
         assert!(steps.iter().any(|step| matches!(step, Step::Remove { .. })));
+        assert!(steps.iter().any(|step| matches!(step, Step::Link { .. })));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::child::{Chat, Line, Relay};
+use super::child::{Chat, Identity, Line, Relay};
 use super::ledger::Ledger;
 use super::proxy::Proxy;
 use crate::args::Failure;
@@ -44,6 +44,7 @@ struct Actor {
     unanswered: Vec<Said>,
     /// In which conversation it speaks.
     current: String,
+    identity: Identity,
 }
 
 /// What was to be said, and where.
@@ -100,7 +101,8 @@ impl Stage {
                 proxy.lead_to(address);
             }
             let (pending, unanswered) = (VecDeque::new(), Vec::new());
-            let actor = Actor { chat: None, proxy, pending, unanswered, current: String::new() };
+            let (current, identity) = (String::new(), Identity::Own);
+            let actor = Actor { chat: None, proxy, pending, unanswered, current, identity };
             self.actors.insert(who.to_owned(), actor);
         }
         self.actors.get_mut(who).ok_or(Failure::Broken { why: format!("{who} is not on stage") })
@@ -170,7 +172,7 @@ impl Stage {
         // Until it has caught up it is away.
         self.ledger.begin_outage(who, now_us());
         let actor = self.actor(who)?;
-        let chat = Chat::start(&program, who, &home, &actor.proxy.url(), sender)?;
+        let chat = Chat::start(&program, who, actor.identity, &home, &actor.proxy.url(), sender)?;
         let process_id = chat.process_id();
         actor.chat = Some(chat);
         actor.current.clear();
@@ -191,8 +193,39 @@ impl Stage {
         self.ledger.begin_outage(who, now_us());
         let actor = self.actor(who)?;
         actor.current.clear();
-        actor.chat = Some(Chat::start(&program, who, &home, &actor.proxy.url(), sender)?);
+        actor.chat = Some(Chat::start(&program, who, actor.identity, &home, &actor.proxy.url(), sender)?);
         Ok(())
+    }
+
+    /// Starts a client without an account, has `of` link it, and waits until it has caught up. Yields its process and the
+    /// digits that both showed.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not come so far, or the digits differ.
+    pub fn link(&mut self, of: &str, device: &str) -> Result<(u32, String), Failure> {
+        let (program, home, sender) = (self.program.clone(), self.home(device), self.sender.clone());
+        let from = self.mark();
+        self.ledger.begin_outage(device, now_us());
+        let actor = self.actor(device)?;
+        let chat = Chat::start(&program, device, Identity::Linked, &home, &actor.proxy.url(), sender)?;
+        let process_id = chat.process_id();
+        actor.chat = Some(chat);
+        actor.identity = Identity::There;
+        let offer = self.wait_line(device, from, "its offer", |line| line["type"] == "link_offer")?;
+        self.command(of, &format!("/link {}", offer["offer"].as_str().unwrap_or_default()))?;
+        let mut digits = |who| {
+            let line = self.wait_line(who, from, "the digits", |line| line["type"] == "link_code")?;
+            Ok(line["code"].as_str().unwrap_or_default().to_owned())
+        };
+        let (ours, theirs) = (digits(of)?, digits(device)?);
+        if ours != theirs {
+            return Err(Failure::Broken { why: format!("{of} shows {ours}, {device} shows {theirs}") });
+        }
+        self.command(device, "/confirm-link")?;
+        self.command(of, "/confirm-link")?;
+        self.wait_line(device, from, "hello", |line| line["type"] == "hello")?;
+        self.wait_line(device, from, "caught_up", |line| line["type"] == "caught_up")?;
+        Ok((process_id, ours))
     }
 
     /// Whether a client runs.

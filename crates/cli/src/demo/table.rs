@@ -20,9 +20,20 @@ pub(crate) struct Result {
     pub(crate) removed_member_handed: usize,
     /// Texts that a new member has, though they were said before it came.
     pub(crate) new_member_read_earlier: usize,
+    /// The direct sessions at the end.
+    pub(crate) sessions: Vec<HealingState>,
+    /// Devices that were linked to an account.
+    pub(crate) linked_devices: usize,
     pub(crate) relay_kills: usize,
     pub(crate) client_kills: usize,
     pub(crate) duration: Duration,
+}
+
+/// How far the post-quantum ratchet of a session is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct HealingState {
+    pub(crate) epoch: u64,
+    pub(crate) messages_since: u64,
 }
 
 /// Some traffic.
@@ -50,6 +61,7 @@ pub(crate) fn json(result: &Result) -> Value {
     let Table { sent, delivered, shown, duplicates, lost, out_of_order, leaked, unreadable, told_again, .. } =
         result.table;
     let Table { online, across_outages, .. } = &result.table;
+    let furthest = result.sessions.iter().max().copied().unwrap_or_default();
     json!({
         "sent": sent, "delivered": delivered, "duplicates": duplicates, "lost": lost, "out_of_order": out_of_order,
         "latency_ms_p50": rounded(online.p50_ms), "latency_ms_p99": rounded(online.p99_ms),
@@ -61,6 +73,8 @@ pub(crate) fn json(result: &Result) -> Value {
         "bytes_total": result.bytes_total,
         "removed_member_read": result.removed_member_read, "removed_member_handed": result.removed_member_handed,
         "new_member_read_earlier": result.new_member_read_earlier,
+        "linked_devices": result.linked_devices, "direct_sessions": result.sessions.len(),
+        "pq_epoch": furthest.epoch, "messages_since_pq_heal": furthest.messages_since,
         "shown": shown, "leaked": leaked, "unreadable": unreadable, "told_again_after_crash": told_again,
         "relay_kills": result.relay_kills, "client_kills": result.client_kills,
         "duration_s": rounded(result.duration.as_secs_f64()), "ok": result.is_sound(),
@@ -89,6 +103,14 @@ pub(crate) fn text(result: &Result) -> String {
     let note = format!("of what followed; a dishonest relay handed over {}", result.removed_member_handed);
     row("the removed member read", result.removed_member_read.to_string(), &note);
     row("the new member read", result.new_member_read_earlier.to_string(), "of what went before");
+    let furthest = result.sessions.iter().max().copied().unwrap_or_default();
+    let note = format!(
+        "the furthest of {} direct sessions; {} messages since it began",
+        result.sessions.len(),
+        furthest.messages_since
+    );
+    row("post-quantum epoch", furthest.epoch.to_string(), &note);
+    row("linked devices", result.linked_devices.to_string(), "they see and say what their account does");
     let kills = result.relay_kills + result.client_kills;
     let note = format!("relay {}, clients {}", result.relay_kills, result.client_kills);
     row("kill -9", kills.to_string(), &note);
