@@ -403,3 +403,30 @@ fn the_relay_sees_messages_of_one_size_and_no_name() {
     let client: &Client<MemoryStore> = &world.nodes[new].client;
     assert_eq!(client.name(), "a name that is easily found");
 }
+
+// row DM-02
+#[test]
+fn a_linked_device_talks_in_the_conversations_that_were_there_before() {
+    let mut world = World::of(13, &["ann", "bob"]);
+    let id = world.befriend(0, 1);
+    world.say(0, id, "from the phone");
+    world.run();
+    let laptop = world.link(0, Role::Linked);
+    world.say(1, id, "to both");
+    world.run();
+    world.say(laptop, id, "from the laptop");
+    world.run();
+    let late = ["to both", "from the laptop"];
+    assert_eq!(world.texts(laptop, id)[world.texts(laptop, id).len() - 2..], late);
+    for node in [0, 1] {
+        assert_eq!(world.texts(node, id), ["from the phone", "to both", "from the laptop"]);
+    }
+    // Removed, it hears no more.
+    let removed = device(&world, laptop);
+    world.call(0, |client, now, rng| client.remove_device(&removed, now, rng)).unwrap();
+    world.run();
+    world.say(1, id, "without the laptop");
+    world.run();
+    assert_eq!(world.texts(0, id).len(), 4);
+    assert!(!world.texts(laptop, id).contains(&"without the laptop".to_owned()));
+}
