@@ -84,11 +84,6 @@ stored_key! {
     PqConfirmation
 }
 
-stored_key! {
-    /// The secret half of a DH prekey.
-    PrekeySecret
-}
-
 /// The seed of a KEM prekey, 64 bytes.
 pub(super) struct KemSeed(Zeroizing<[u8; kem::SEED_LEN]>);
 
@@ -182,54 +177,63 @@ impl PqConfirmation {
     }
 }
 
-/// Our ratchet key, or the signed prekey that stands in for the first. The public half is kept beside the secret one,
-/// because computing it costs more than all the rest of sealing a message.
-#[derive(Debug)]
-pub(super) struct RatchetSecret(DhSecret);
+/// Declares a key pair that a row can hold. The public half is kept beside the secret one: computing it costs more than
+/// sealing a message.
+macro_rules! stored_pair {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(super) struct $name(DhSecret);
 
-impl RatchetSecret {
-    /// Keeps a key pair.
-    pub(super) fn new(pair: DhSecret) -> Self {
-        Self(pair)
-    }
+        impl $name {
+            /// Keeps a key pair.
+            pub(super) fn new(pair: DhSecret) -> Self {
+                Self(pair)
+            }
 
-    /// The key pair.
-    pub(super) fn as_dh(&self) -> &DhSecret {
-        &self.0
-    }
+            /// The key pair.
+            pub(super) fn as_dh(&self) -> &DhSecret {
+                &self.0
+            }
+        }
+
+        impl Size for $name {
+            fn tls_serialized_len(&self) -> usize {
+                64
+            }
+        }
+
+        impl Serialize for $name {
+            fn tls_serialize<W: Write>(&self, writer: &mut W) -> Result<usize, Error> {
+                writer.write_all(self.0.to_secret().expose())?;
+                writer.write_all(self.0.public().as_bytes())?;
+                Ok(64)
+            }
+        }
+
+        impl DeserializeBytes for $name {
+            fn tls_deserialize_bytes(bytes: &[u8]) -> Result<(Self, &[u8]), Error> {
+                let (secret, rest) = bytes.split_first_chunk::<32>().ok_or(Error::EndOfStream)?;
+                let (public, rest) = rest.split_first_chunk::<32>().ok_or(Error::EndOfStream)?;
+                let secret = Secret32::from_bytes(*secret);
+                Ok((Self(DhSecret::from_parts(&secret, DhPublic::from_bytes(*public))), rest))
+            }
+        }
+    };
 }
 
-impl Size for RatchetSecret {
-    fn tls_serialized_len(&self) -> usize {
-        64
-    }
+stored_pair! {
+    /// Our ratchet key, or the signed prekey that stands in for the first.
+    RatchetSecret
 }
-
-impl Serialize for RatchetSecret {
-    fn tls_serialize<W: Write>(&self, writer: &mut W) -> Result<usize, Error> {
-        writer.write_all(self.0.to_secret().expose())?;
-        writer.write_all(self.0.public().as_bytes())?;
-        Ok(64)
-    }
-}
-
-impl DeserializeBytes for RatchetSecret {
-    fn tls_deserialize_bytes(bytes: &[u8]) -> Result<(Self, &[u8]), Error> {
-        let (secret, rest) = bytes.split_first_chunk::<32>().ok_or(Error::EndOfStream)?;
-        let (public, rest) = rest.split_first_chunk::<32>().ok_or(Error::EndOfStream)?;
-        let secret = Secret32::from_bytes(*secret);
-        Ok((Self(DhSecret::from_parts(&secret, DhPublic::from_bytes(*public))), rest))
-    }
+stored_pair! {
+    /// A DH prekey.
+    PrekeySecret
 }
 
 impl PrekeySecret {
-    /// Keeps a key pair's secret half.
-    pub(super) fn of(secret: &DhSecret) -> Self {
-        Self::from_secret(secret.to_secret())
-    }
-
-    /// The key pair.
+    /// The key pair, to be agreed with and to stand in for a ratchet key.
     pub(super) fn to_dh(&self) -> DhSecret {
-        DhSecret::from_secret(self.as_secret())
+        DhSecret::from_parts(&self.0.to_secret(), self.0.public())
     }
 }

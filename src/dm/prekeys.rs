@@ -194,19 +194,22 @@ impl BundleBody {
         decode(bytes, DM_BUNDLE_LEN_MAX)
     }
 
-    /// Both prekeys, verified.
-    pub(super) fn verify(&self, owner: &Device, now: UnixMs) -> Result<(&SignedPrekey, &LastResort), DmError> {
+    /// The signed prekey, verified.
+    pub(super) fn verify_signed(&self, owner: &Device, now: UnixMs) -> Result<&SignedPrekey, DmError> {
         let Self { signed, last_resort } = self;
         signed.terms.verify(owner, &[signed.key.as_bytes()], &signed.signature)?;
         signed.terms.check(Kind::SignedDh, now)?;
-        last_resort.terms.verify(owner, &[last_resort.key.as_bytes()], &last_resort.signature)?;
         last_resort.terms.check(Kind::LastResortKem, now)?;
         // One id names both, so that a handshake names one.
-        if signed.terms.id == last_resort.terms.id {
-            Ok((signed, last_resort))
-        } else {
-            Err(PrekeyFault::WrongKind.into())
-        }
+        if signed.terms.id == last_resort.terms.id { Ok(signed) } else { Err(PrekeyFault::WrongKind.into()) }
+    }
+
+    /// The KEM prekey of last resort, verified: only for a handshake that uses it, since its signature costs as much as an
+    /// agreement.
+    pub(super) fn verify_last_resort(&self, owner: &Device) -> Result<&LastResort, DmError> {
+        let Self { last_resort, .. } = self;
+        last_resort.terms.verify(owner, &[last_resort.key.as_bytes()], &last_resort.signature)?;
+        Ok(last_resort)
     }
 }
 
@@ -373,7 +376,7 @@ impl SignedRow {
         let id = counters.take_id();
         let row = Self {
             dh_terms: Terms::new(Kind::SignedDh, id, now),
-            dh: PrekeySecret::of(&DhSecret::random(rng)),
+            dh: PrekeySecret::new(DhSecret::random(rng)),
             kem_terms: Terms::new(Kind::LastResortKem, id, now),
             kem: KemSeed::of(&KemSecret::random(rng)),
         };
@@ -404,7 +407,7 @@ impl SignedRow {
 
     fn to_body(&self, us: &LocalIdentity) -> BundleBody {
         let Self { dh_terms, dh, kem_terms, kem } = self;
-        let (dh, kem) = (dh.to_dh().public(), kem.to_kem().public());
+        let (dh, kem) = (dh.as_dh().public(), kem.to_kem().public());
         let signature = dh_terms.sign(us, &[dh.as_bytes()]);
         let signed = SignedPrekey { terms: *dh_terms, key: dh, signature };
         let signature = kem_terms.sign(us, &[kem.as_bytes()]);
@@ -425,7 +428,7 @@ impl PairRow {
     fn create(tx: &mut Tx<'_>, id: PrekeyId, now: UnixMs, rng: &mut dyn CryptoRng) -> Self {
         let row = Self {
             terms: Terms::new(Kind::OneTimePair, id, now),
-            dh: PrekeySecret::of(&DhSecret::random(rng)),
+            dh: PrekeySecret::new(DhSecret::random(rng)),
             kem: KemSeed::of(&KemSecret::random(rng)),
         };
         tx.put(Table::Prekeys, &row_key(PAIR, id), encode(&row));
@@ -452,7 +455,7 @@ impl PairRow {
     }
 
     fn to_item(&self, us: &LocalIdentity) -> OneTimeItem {
-        let (dh, kem) = (self.dh.to_dh().public(), self.kem.to_kem().public());
+        let (dh, kem) = (self.dh.as_dh().public(), self.kem.to_kem().public());
         let signature = self.terms.sign(us, &[dh.as_bytes(), kem.as_bytes()]);
         OneTimeItem { terms: self.terms, dh, kem, signature }
     }

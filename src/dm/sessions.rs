@@ -101,13 +101,13 @@ pub fn initiate_with(
 ) -> Result<FirstMessage, DmError> {
     let sides = Sides { initiator: Party::of(us.device()), responder: Party::of(peer) };
     refuse_own(us, peer)?;
-    let (signed, last_resort) = body.verify(peer, now)?;
+    let signed = body.verify_signed(peer, now)?;
     let second = match item {
         Some(item) => {
             item.verify(peer, now)?;
             Second::Pair(item)
         }
-        None => Second::LastResort(last_resort),
+        None => Second::LastResort(body.verify_last_resort(peer)?),
     };
     let chosen = Chosen { chunk_len, signed, second };
     let (handshake, id, keys) = handshake::initiate(&sides, us.dh(), peer.dh(), &chosen, rng)?;
