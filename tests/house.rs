@@ -176,7 +176,9 @@ fn each_dependency_is_named_only_where_it_belongs() {
 
 #[test]
 fn every_source_file_says_what_it_models() {
-    let all = ["src", "crates", "tests", "fuzz/fuzz_targets"].into_iter().flat_map(|dir| repository::files(dir, "rs"));
+    let all = ["src", "crates", "tests", "benches", "fuzz/fuzz_targets"]
+        .into_iter()
+        .flat_map(|dir| repository::files(dir, "rs"));
     let silent: Vec<String> = all
         .filter(|(_, source)| !source.trim_start_matches("#![no_main]\n").starts_with("//! "))
         .map(|(path, _)| path)
@@ -202,6 +204,22 @@ fn the_library_has_no_runtime_no_c_and_no_database() {
     {
         assert!(!reached.contains(never), "undertone depends on {never}");
     }
+}
+
+#[test]
+fn peers_are_measured_and_never_linked() {
+    let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_str(&metadata).expect("cargo metadata is JSON");
+    let members =
+        metadata["packages"].as_array().expect("packages").iter().filter_map(|package| package["name"].as_str());
+    for member in members {
+        assert!(!reached(member).contains("vodozemac"), "{member} is built with vodozemac");
+    }
+    let benches = manifest("undertone-benches");
+    let peers = benches["dependencies"].as_array().expect("dependencies");
+    assert!(peers.iter().any(|peer| peer["name"] == "vodozemac" && peer["kind"] == "dev"), "nothing is measured");
+    let built_by_tests = benches["targets"].as_array().expect("targets").iter().any(|target| target["test"] == true);
+    assert!(!built_by_tests, "`cargo test` would build the peers");
 }
 
 #[test]
