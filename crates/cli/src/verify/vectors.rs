@@ -153,7 +153,11 @@ impl Vector {
         if self.whole["flags"].as_array().into_iter().flatten().filter(|is| **is == flag).count() != 1 {
             return Err(Fault::new("contradict the result").in_field("flags"));
         }
-        compare(self.result(), &self.derive(subject)?, "result")?;
+        let found = self.derive(subject)?;
+        if let (false, Some(code)) = (self.is_refused(), found.get("refused")) {
+            return Err(Fault::new(format!("is to be accepted, and is refused with {code}")).in_field("result"));
+        }
+        compare(self.result(), &found, "result")?;
         if self.has_right_checksum(subject_name) {
             Ok(())
         } else {
