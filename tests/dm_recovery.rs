@@ -39,6 +39,7 @@ fn who_was_rolled_back_notices_and_one_new_session_mends_it() {
     alice.step(|tx, _| dm::end_sessions(tx, bob.id())).unwrap();
     let sealed = alice.step(|tx, _| dm::seal(tx, bob.id(), dm_scene::AD, b"waits", &mut rand::rng()));
     assert_eq!(sealed.unwrap_err(), DmError::NoSession, "an ended session seals no more");
+    assert!(!alice.step(|tx, _| dm::has_session(tx, bob.id())).unwrap(), "another is to be begun");
 
     assert_eq!(alices.begin(start()), Begin::Now);
     begin(&alice, &bob);

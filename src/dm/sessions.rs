@@ -225,12 +225,12 @@ fn make_room(tx: &mut Tx<'_>, session: &mut Session, mut others: Vec<Session>) -
     Ok(())
 }
 
-/// Whether there is a session with `peer`.
+/// Whether there is a session that seals to `peer`: one that has not ended.
 ///
 /// # Errors
 /// [`DmError::Store`].
 pub fn has_session(tx: &Tx<'_>, peer: DeviceId) -> Result<bool, DmError> {
-    Ok(!tx.scan_prefix(Table::Sessions, peer.as_bytes(), Direction::Ascending, 1)?.is_empty())
+    Ok(session(tx, peer)?.is_some())
 }
 
 /// The session that seals to `peer`, if there is one: for who keeps it in memory, and [saves](Session::save) it.
