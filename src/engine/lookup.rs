@@ -252,10 +252,12 @@ impl Step<'_> {
             }
             _ => {
                 let mut row = self.conversation(&conversation)?;
-                if row.log.is_none() {
-                    row.phase = Phase::Failed;
-                    self.save_conversation(&conversation, &row);
+                if row.log.is_some() {
+                    // The peer has been faster, perhaps with a list that is newer than what the directory has yet.
+                    return Ok(());
                 }
+                row.phase = Phase::Failed;
+                self.save_conversation(&conversation, &row);
             }
         }
         self.event(EventRow::Failed { conversation, account: Some(account), failure })
