@@ -195,6 +195,8 @@ pub struct Device {
     accepted: BTreeSet<Payload>,
     /// What the application was given.
     pub delivered: BTreeSet<Payload>,
+    /// Sessions that no message raises any more (DM-53).
+    ended: BTreeSet<Payload>,
     /// What was sealed and is not acknowledged.
     pub outbox: Vec<Message>,
 }
@@ -245,7 +247,7 @@ impl Device {
         };
         match self.sessions[at].open(message) {
             Ok(in_turn) => {
-                if in_turn {
+                if in_turn && !self.ended.contains(&self.sessions[at].id) {
                     let session = self.sessions.remove(at);
                     self.sessions.insert(0, session);
                 }
@@ -278,6 +280,8 @@ pub struct Bounds {
     pub crashes: u8,
     /// Sessions that a device keeps (DM-44).
     pub sessions: usize,
+    /// Whether the sessions of who was rolled back end (DM-53): the rule.
+    pub ends: bool,
     /// Whether side 0 may keep a backup once and restore it once.
     pub backup: bool,
 }
@@ -461,8 +465,8 @@ impl Model for Bounds {
                 let top = |device: &Device| device.sessions.first().map(|session| session.id);
                 world.is_restored || (top(one).is_some() && top(one) == top(two))
             }),
-            Property::always(FORKS_ARE_NOTICED, |bounds: &Self, world: &World| {
-                !world.is_restored || bounds.notices(world)
+            Property::always(FORKS_ARE_MENDED, |bounds: &Self, world: &World| {
+                !world.is_restored || bounds.mends(world)
             }),
             Property::sometimes(FIRST_MESSAGES_CROSS, |_: &Self, world: &World| {
                 world.memory.iter().all(|d| d.sessions.len() > 1)
@@ -472,27 +476,21 @@ impl Model for Bounds {
 }
 
 impl Bounds {
-    /// Whether, after a backup was restored, the sides still understand each other, or one of them cannot open what the
-    /// other says next: nothing is ever lost in silence.
-    fn notices(&self, world: &World) -> bool {
+    /// Whether, after a backup was restored, one new session of the side that was rolled back mends everything, whatever is
+    /// still on its way (DM-53).
+    fn mends(&self, world: &World) -> bool {
         let mut world = world.clone();
-        for side in [0, 1] {
-            world.durable[side] = world.memory[side].clone();
-            let payload = world.next_payload(side);
-            if world.memory[side].sessions.is_empty() {
-                continue;
-            }
-            world.attempts[side] += 1;
-            world.memory[side].seal(side, payload);
-            let Some(message) = world.memory[side].outbox.last().cloned() else { continue };
-            if world.memory[1 - side].open(&message, self.sessions) != Outcome::Opened {
-                return true;
-            }
-            if !world.memory[1 - side].delivered.contains(&payload) {
-                return false;
-            }
+        let payload = world.next_payload(0);
+        world.attempts[0] += 1;
+        let device = &mut world.memory[0];
+        if self.ends {
+            device.ended = device.sessions.iter().map(|session| session.id).collect();
         }
-        true
+        device.begin(0, payload, self.sessions);
+        let begun = [payload, world.next_payload(0), world.next_payload(1)];
+        let settled = world.settled(self.sessions, 1);
+        let arrives = |payload: &Payload| settled.memory[1 - usize::from(*payload % 2)].delivered.contains(payload);
+        begun.iter().all(arrives)
     }
 }
 
@@ -504,7 +502,7 @@ pub const NOTHING_ACKNOWLEDGED_IS_LOST: &str = "nothing acknowledged is lost";
 pub const NOTHING_KEPT_IS_LOST: &str = "nothing kept is lost";
 /// Both sides end up sealing under one session, two messages each way after the network is fair.
 pub const SIDES_MEET: &str = "both sides meet on one session";
-/// After a restored backup nothing is lost in silence.
-pub const FORKS_ARE_NOTICED: &str = "forks are noticed";
+/// After a restored backup one new session is enough.
+pub const FORKS_ARE_MENDED: &str = "forks are mended";
 /// What makes the rest worth asking.
 pub const FIRST_MESSAGES_CROSS: &str = "first messages cross";

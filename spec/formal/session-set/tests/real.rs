@@ -139,8 +139,15 @@ impl Pair {
 // spec DM-31, DM-33, DM-36, DM-41..45, A-DM-13, A-DM-15
 #[test]
 fn the_direct_layer_does_what_the_model_says() {
-    let bounds =
-        Bounds { order: Order::PersistThenSend, attempts: 12, begins: 2, crashes: 2, sessions: 9, backup: true };
+    let bounds = Bounds {
+        order: Order::PersistThenSend,
+        attempts: 12,
+        begins: 2,
+        crashes: 2,
+        sessions: 9,
+        ends: false,
+        backup: true,
+    };
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
     let seed: u64 = rand::rng().random();
     println!("seed {seed}");
