@@ -302,6 +302,62 @@ fn a_device_without_keys_is_left_out_and_taken_in_when_it_has_some() {
     }
 }
 
+// spec DEL-79: prekeys that are there and cannot serve, because their owner was away for too long, or because they are
+// damaged, hold up nobody either, now or after a restart.
+#[test]
+fn a_device_whose_keys_cannot_serve_is_left_out_and_taken_in_when_they_can() {
+    for is_damaged in [false, true] {
+        let mut world = World::of(29, &["alice", "bob"]);
+        let id = world.befriend(ALICE, BOB);
+        world.run();
+        let second = world.enlist(BOB);
+        world.connect(second);
+        world.run();
+        world.disconnect(second);
+        if is_damaged {
+            let slot = slot_of(&world, second);
+            let shelf = world.relay.slots.get_mut(&(slot, SlotKind::PrekeyBundle)).unwrap();
+            shelf.items.clear();
+            *shelf.body.last_mut().unwrap() ^= 1;
+        } else {
+            // The prekeys last 30 days; of the others, who stay connected, each has newer ones by then.
+            for _ in 0..40 {
+                world.now = world.now.after(std::time::Duration::from_secs(86_400));
+                world.relay.now_ms = world.now.as_u64();
+                world.run();
+            }
+        }
+        // A new device of Alice's has no session with Bob's second, and cannot get one.
+        let tablet = world.enlist(ALICE);
+        world.connect(tablet);
+        world.run();
+        for text in ["not for the second", "nor is this, behind a restart"] {
+            world.say(tablet, id, text);
+            world.run();
+            assert_eq!(world.texts(BOB, id).last().unwrap(), text, "damaged: {is_damaged}");
+            world.crash(tablet);
+            world.connect(tablet);
+            world.run();
+        }
+        if is_damaged {
+            continue;
+        }
+        world.connect(second);
+        world.run();
+        world.say(second, id, "here again");
+        world.run();
+        assert_eq!(world.texts(tablet, id).last().unwrap(), "here again");
+    }
+}
+
+/// The directory slot of a device.
+fn slot_of(world: &World, node: usize) -> undertone_wire::id::SlotId {
+    let client = &world.nodes[node].client;
+    let devices = client.devices(&client.account()).unwrap();
+    let device = devices.iter().find(|device| device.id() == client.device()).unwrap();
+    undertone_wire::id::SlotId::of_owner(device.signing())
+}
+
 // spec DEL-79
 #[test]
 fn what_no_device_of_the_peer_could_read_waits() {

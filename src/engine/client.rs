@@ -453,7 +453,7 @@ impl<S: StoreView> Client<S> {
         if let Some(batch) = &before {
             self.overlay.push(Arc::clone(batch));
         }
-        let us = self.us.mark();
+        let (us, intents) = (self.us.mark(), self.link.mark_intents());
         let mut step = Step::new(Tx::new(&self.store, &self.overlay), &mut self.us, &mut self.link, now, rng);
         let result = run(&mut step).and_then(|value| step.settle().map(|()| value));
         let (tx, held, at_once) = step.into_parts();
@@ -461,6 +461,7 @@ impl<S: StoreView> Client<S> {
             Ok(value) => value,
             Err(error) => {
                 self.us.undo_to(&us);
+                self.link.undo_intents_to(intents);
                 // What touches no row holds whether or not the rest does: a linking that has expired stays ended.
                 self.ready.extend(at_once);
                 self.poison_by(&error);

@@ -116,7 +116,26 @@ pub(super) enum Pending {
     List(AccountId),
 }
 
+/// What a step had of its intents in memory, beside the rows that its transaction takes back.
+#[derive(Clone)]
+pub(super) struct IntentsMark {
+    intents: BTreeSet<u64>,
+    retries: BTreeMap<u64, Retry>,
+}
+
 impl Link {
+    /// The point to which [`Link::undo_intents_to`] can go back.
+    pub(super) fn mark_intents(&self) -> IntentsMark {
+        IntentsMark { intents: self.intents.clone(), retries: self.retries.clone() }
+    }
+
+    /// Takes back what was begun, ended and delayed since.
+    pub(super) fn undo_intents_to(&mut self, mark: IntentsMark) {
+        let IntentsMark { intents, retries } = mark;
+        self.intents = intents;
+        self.retries = retries;
+    }
+
     /// The intents that are to be pursued now.
     fn due_intents(&self, now: UnixMs) -> Vec<u64> {
         let is_due = |ordinal: &&u64| {

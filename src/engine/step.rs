@@ -5,7 +5,7 @@ use undertone_wire::id::{LogId, RequestId};
 
 use super::client::Output;
 use super::event::{EventId, EventRow, Signal};
-use super::link::{Link, Pending};
+use super::link::{IntentsMark, Link, Pending};
 use super::query::Query;
 use super::rows::{self, ClientRow, ContactRow, Intent, Kind, LogRow};
 use crate::conversation::ConversationId;
@@ -33,6 +33,7 @@ pub(super) struct Step<'a> {
 pub(super) struct StepMark {
     tx: Mark,
     us: IdentityMark,
+    intents: IntentsMark,
     held_count: usize,
 }
 
@@ -54,13 +55,19 @@ impl<'a> Step<'a> {
 
     /// The point to which [`Step::undo_to`] can go back.
     pub(super) fn mark(&self) -> StepMark {
-        StepMark { tx: self.tx.mark(), us: self.us.mark(), held_count: self.held.len() }
+        StepMark {
+            tx: self.tx.mark(),
+            us: self.us.mark(),
+            intents: self.link.mark_intents(),
+            held_count: self.held.len(),
+        }
     }
 
-    /// Takes back every write since `mark`, and what was to be told or transmitted.
+    /// Takes back every write since `mark`, what it means in memory, and what was to be told or transmitted.
     pub(super) fn undo_to(&mut self, mark: StepMark) {
         self.tx.undo_to(mark.tx);
         self.us.undo_to(&mark.us);
+        self.link.undo_intents_to(mark.intents);
         self.held.truncate(mark.held_count);
     }
 
