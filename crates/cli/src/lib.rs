@@ -3,7 +3,7 @@
 //! | module | command |
 //! |---|---|
 //! | `chat` | `undertone chat`: a client for a person, and for programs with `--json` |
-//! | [`demo`] | `undertone demo`: a relay and three clients as processes, crashes included, and what came of it |
+//! | [`demo`] | `undertone demo`: a relay and four clients as processes, crashes included, and what came of it |
 //! | [`inspect`] | `undertone inspect`: what the bytes of the relay protocol say, and what they hide |
 //! | `relay` | `undertone relay`, hidden: the relay in this process, for the demonstration |
 //! | `verify` | `undertone verify`: what the test vectors say, derived with the library |

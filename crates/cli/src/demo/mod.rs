@@ -22,9 +22,9 @@ use crate::args::Failure;
 use play::Play;
 use stage::Stage;
 
-/// Shows everything at work: a relay and three clients, each a process of its own with an encrypted store on disk; first
-/// contact while the other is away, a direct conversation, a group with a member added and one removed, receipts and
-/// typing, and kill -9 of the relay and of a client in the middle of it. Takes less than a minute.
+/// Shows everything at work: a relay and four clients, each a process of its own with an encrypted store on disk; first
+/// contact while the other is away, a direct conversation, a second device of one person, a group with a member added and one
+/// removed, receipts and typing, and kill -9 of the relay and of a client in the middle of it. Takes less than a minute.
 ///
 /// Ends with a table of what was sent and seen, and fails if anything was lost, shown twice, out of order, or readable to
 /// the member that was removed.
