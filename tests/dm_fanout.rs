@@ -47,9 +47,7 @@ impl Person {
     }
 
     fn unwrap(&self, from: &Person, ad: &[u8], wrap: &Wrap) -> Result<Vec<u8>, DmError> {
-        let open = |tx: &mut Tx<'_>, us: &LocalIdentity| {
-            wrap::open(tx, us, from.device(), ad, wrap, self.now, &mut rand::rng())
-        };
+        let open = |tx: &mut Tx<'_>, us: &LocalIdentity| wrap::open(tx, us, from.device(), ad, wrap, self.now);
         self.step(open).map(|plaintext| plaintext.to_vec())
     }
 
@@ -62,7 +60,7 @@ impl Person {
         let binding = sealed.bind(ad);
         self.step(|tx, us| {
             let mark = tx.mark();
-            let key = wrap::open(tx, us, from.device(), binding.as_bytes(), wrap, self.now, &mut rand::rng())?;
+            let key = wrap::open(tx, us, from.device(), binding.as_bytes(), wrap, self.now)?;
             let opened = PayloadKey::from_wrap(&key).and_then(|key| sealed.open(&key));
             if opened.is_err() {
                 tx.undo_to(mark);

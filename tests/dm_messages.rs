@@ -217,7 +217,7 @@ fn thief(bob: &Person) -> MemoryStore {
 fn thief_opens(stolen: &MemoryStore, alice: &Person, message: &[u8]) -> bool {
     let overlay = Overlay::default();
     let mut tx = Tx::new(stolen, &overlay);
-    let opened = dm::open(&mut tx, alice.id(), AD, message, alice.now, &mut rand::rng()).is_ok();
+    let opened = dm::open(&mut tx, alice.id(), AD, message, alice.now).is_ok();
     stolen.commit(&tx.into_batch()).unwrap();
     opened
 }

@@ -9,7 +9,6 @@
 
 mod sim;
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -229,32 +228,16 @@ impl Story {
     }
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|value| value.parse().ok())
-}
-
 // A-FA-11, A-DM-13, A-DM-41; spec DEL-36, DEL-50, DEL-70, DEL-71, DEL-77, DM-45, DM-120.
 #[test]
 fn six_devices_of_two_people_end_with_one_transcript() {
     let harbour = Story::harbour();
-    let seeds = match number("UNDERTONE_FLEET") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("UNDERTONE_FLEETS").unwrap_or(SEEDS),
-    };
-    let mut failed = Vec::new();
-    for seed in seeds {
-        let story = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let mut story = Story::new(&harbour, seed);
-            for _ in 0..ACTS {
-                story.act();
-            }
-            story.calm_down();
-            story.check();
-        }));
-        if story.is_err() {
-            println!("fleet {seed} did not come home");
-            failed.push(seed);
+    sim::play_seeds("UNDERTONE_FLEET", SEEDS, |seed| {
+        let mut story = Story::new(&harbour, seed);
+        for _ in 0..ACTS {
+            story.act();
         }
-    }
-    assert!(failed.is_empty(), "fleets {failed:?} did not come home; play one with UNDERTONE_FLEET=<seed>");
+        story.calm_down();
+        story.check();
+    });
 }

@@ -9,7 +9,6 @@
 mod sim;
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -269,34 +268,18 @@ impl Storm {
     }
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|value| value.parse().ok())
-}
-
 // A-FA-11, A-GR-10, A-GR-15; spec DEL-13, DEL-16, DEL-18, DEL-19, DEL-36, DEL-50.
 #[test]
 fn after_a_storm_everybody_has_the_same() {
     let calm = Storm::calm();
-    let seeds = match number("UNDERTONE_STORM") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("UNDERTONE_STORMS").unwrap_or(SEEDS),
-    };
-    let mut failed = Vec::new();
-    for seed in seeds {
-        let story = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let mut storm = Storm::new(&calm, seed);
-            for _ in 0..ACTS {
-                storm.act();
-            }
-            storm.subside();
-            storm.check();
-        }));
-        if story.is_err() {
-            println!("storm {seed} did harm");
-            failed.push(seed);
+    sim::play_seeds("UNDERTONE_STORM", SEEDS, |seed| {
+        let mut storm = Storm::new(&calm, seed);
+        for _ in 0..ACTS {
+            storm.act();
         }
-    }
-    assert!(failed.is_empty(), "storms {failed:?} did harm; play one with UNDERTONE_STORM=<seed>");
+        storm.subside();
+        storm.check();
+    });
 }
 
 // A storm found it: the inbox, with the Welcome, is read before the log, with the removal.

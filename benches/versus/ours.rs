@@ -62,7 +62,7 @@ impl Person {
     }
 
     pub(crate) fn accept(&self, peer: &Self, first: &FirstMessage) -> SecretBytes {
-        self.step(|tx| dm::accept(tx, &self.us, peer.us.device(), first, AD, now(), &mut rand::rng()))
+        self.step(|tx| dm::accept(tx, &self.us, peer.us.device(), first, AD, now()))
     }
 
     /// Seals with the session's row: read, decoded, encoded and written.
@@ -72,7 +72,7 @@ impl Person {
 
     /// Opens with the session's row: read, decoded, encoded and written.
     pub(crate) fn open_with_rows(&self, peer: &Self, message: &[u8]) -> SecretBytes {
-        self.step(|tx| dm::open(tx, peer.us.device().id(), AD, message, now(), &mut rand::rng()))
+        self.step(|tx| dm::open(tx, peer.us.device().id(), AD, message, now()))
     }
 
     fn session(&self, peer: &Self) -> Session {

@@ -138,21 +138,20 @@ impl RootKey {
     }
 }
 
-impl SendChainKey {
-    /// The chain key behind this one, and the seed of this message (rule DM-23).
-    pub(super) fn step(&self) -> (Self, MessageSeed) {
-        let [chain, seed] = kdf::expand_many(self.as_secret(), DIRECT_CHAIN, &[]);
-        (Self::from_secret(chain), MessageSeed::from_secret(seed))
-    }
+macro_rules! chain_key {
+    ($name:ident) => {
+        impl $name {
+            /// The chain key behind this one, and the seed of this message (rule DM-23).
+            pub(super) fn step(&self) -> (Self, MessageSeed) {
+                let [chain, seed] = kdf::expand_many(self.as_secret(), DIRECT_CHAIN, &[]);
+                (Self::from_secret(chain), MessageSeed::from_secret(seed))
+            }
+        }
+    };
 }
 
-impl RecvChainKey {
-    /// The chain key behind this one, and the seed of this message (rule DM-23).
-    pub(super) fn step(&self) -> (Self, MessageSeed) {
-        let [chain, seed] = kdf::expand_many(self.as_secret(), DIRECT_CHAIN, &[]);
-        (Self::from_secret(chain), MessageSeed::from_secret(seed))
-    }
-}
+chain_key!(SendChainKey);
+chain_key!(RecvChainKey);
 
 impl MessageSeed {
     /// The key of the one message that carries `random` (rule DM-24).

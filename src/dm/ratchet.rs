@@ -382,8 +382,7 @@ impl Ratchet {
                 self.begin_receiving(root, chain, next_header, closed_skipped);
             }
         }
-        let evict =
-            if skipped.is_empty() && self.old.len() <= DM_OLD_CHAINS_MAX { Vec::new() } else { self.make_room() };
+        let evict = self.make_room();
         (plaintext, SkippedChanges { evict, store: skipped })
     }
 
@@ -431,7 +430,8 @@ impl Ratchet {
         self.next_chain = ChainNumber(chain.number.0 + 1);
         self.next_header = next_header;
         let theirs = chain.theirs;
-        if let Some(RecvChain { number, header, .. }) = self.receiving.replace(chain) {
+        let closed = self.receiving.replace(chain);
+        if let Some(RecvChain { number, header, .. }) = closed.filter(|_| closed_skipped > 0) {
             self.old.insert(0, OldChain { number, header, skipped: closed_skipped });
         }
         let ours = match &self.sending {
@@ -442,7 +442,6 @@ impl Ratchet {
         if let Some((header, previous_count)) = ours {
             self.sending = Sending::Waiting { theirs, header, previous_count };
         }
-        self.old.retain(|old| old.skipped > 0);
     }
 
     /// Brings the counts of stored seeds back under their bounds: which chains lose how many of their oldest (rule

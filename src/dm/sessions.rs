@@ -18,7 +18,7 @@ use crate::store::{Direction, StoreError, Table, Tx};
 use crate::time::UnixMs;
 
 use super::chunk::ChunkLen;
-use super::handshake::{self, Chosen, Handshake, HandshakeKeys, Second, Sides};
+use super::handshake::{self, Chosen, Handshake, Second, Sides};
 use super::prekeys::{BundleBody, OneTimeItem, PairRow, SignedRow, note_ephemeral};
 use super::ratchet::{Ratchet, RatchetMessage};
 use super::session::{Came, Life, Session, SessionInfo, Start};
@@ -121,7 +121,7 @@ pub fn initiate_with(
 }
 
 /// Takes up a session that `peer` began, and opens its first message. The one-time pair is consumed and the ephemeral
-/// key remembered, in the same step (rules DM-15 to DM-17). `_rng` is for later versions.
+/// key remembered, in the same step (rules DM-15 to DM-17).
 ///
 /// # Errors
 /// [`DmError::Authentication`] if the message is not from `peer` for us with this `ad`; [`DmError::Replay`];
@@ -134,7 +134,6 @@ pub fn accept(
     first: &FirstMessage,
     ad: &[u8],
     now: UnixMs,
-    _rng: &mut dyn CryptoRng,
 ) -> Result<SecretBytes, DmError> {
     let sides = Sides { initiator: Party::of(peer), responder: Party::of(us.device()) };
     refuse_own(us, peer)?;
@@ -145,18 +144,14 @@ pub fn accept(
         let signed = SignedRow::load(tx, handshake.signed, now)?;
         let pair = handshake.one_time.map(|id| PairRow::take(tx, id, now)).transpose()?;
         let (id, keys) = handshake::respond(&sides, us.dh(), peer.dh(), &signed, pair.as_ref(), &handshake)?;
-        let ratchet = respond(id, keys, &signed, handshake.chunk_len);
+        let (signed_key, _) = signed.to_dh();
+        let ratchet = Ratchet::responder(id, keys, signed_key, handshake.chunk_len);
         let mut session = begin(id, peer, &handshake, ratchet, now);
         let located = session.locate(&message).ok_or(DmError::Authentication)?;
         let (plaintext, _) = session.open_located(tx, ad, &message, &located, now)?;
         session.add(tx)?;
         Ok(plaintext)
     })
-}
-
-fn respond(id: SessionId, keys: HandshakeKeys, signed: &SignedRow, chunk_len: ChunkLen) -> Ratchet {
-    let (signed_key, _) = signed.to_dh();
-    Ratchet::responder(id, keys, signed_key, chunk_len)
 }
 
 fn begin(id: SessionId, peer: &Device, handshake: &Handshake, ratchet: Ratchet, now: UnixMs) -> Session {
@@ -180,18 +175,11 @@ pub fn seal(
     Ok(message)
 }
 
-/// Opens one message of `peer` (rules DM-31, DM-42). `_rng` is for later versions.
+/// Opens one message of `peer` (rules DM-31, DM-42).
 ///
 /// # Errors
 /// [`DmError::NoSession`]; [`DmError::Authentication`] for what no session opens; else as [`Session::open`].
-pub fn open(
-    tx: &mut Tx<'_>,
-    peer: DeviceId,
-    ad: &[u8],
-    message: &[u8],
-    now: UnixMs,
-    _rng: &mut dyn CryptoRng,
-) -> Result<SecretBytes, DmError> {
+pub fn open(tx: &mut Tx<'_>, peer: DeviceId, ad: &[u8], message: &[u8], now: UnixMs) -> Result<SecretBytes, DmError> {
     let message = RatchetMessage::decode(message)?;
     let mut sessions = sessions(tx, peer)?;
     let rank_max = sessions.first().map(|session| session.rank).ok_or(DmError::NoSession)?;

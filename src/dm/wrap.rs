@@ -113,16 +113,15 @@ pub fn open(
     ad: &[u8],
     wrap: &Wrap,
     now: UnixMs,
-    rng: &mut dyn CryptoRng,
 ) -> Result<SecretBytes, DmError> {
     all_or_nothing(tx, |tx| {
-        let opened = sessions::open(tx, peer.id(), ad, &wrap.message, now, rng);
+        let opened = sessions::open(tx, peer.id(), ad, &wrap.message, now);
         // A device outside the dates of its certificate goes on in its sessions, and begins none (rule DM-123).
         let may_begin = !wrap.handshake.is_empty() && peer.check_dates(now).is_ok();
         let plaintext = match opened {
             Err(DmError::NoSession | DmError::Authentication) if may_begin => {
                 let (handshake, message) = (wrap.handshake.clone(), wrap.message.clone());
-                sessions::accept(tx, us, peer, &FirstMessage { handshake, message }, ad, now, rng)?
+                sessions::accept(tx, us, peer, &FirstMessage { handshake, message }, ad, now)?
             }
             opened => opened?,
         };

@@ -98,16 +98,11 @@ impl Step<'_> {
         let kind = ParcelKind::DirectMessage;
         let origin = Origin { log, kind, evidence: &evidence, lists: roster.names(), sender };
         let mark = self.mark();
-        let addressed = match self.wrap_all(&origin, &recipients.ready, plaintext) {
+        let addressed = match self.wrap_ready(&origin, &recipients.ready, plaintext) {
             Err(Error::Direct(DmError::TooLong)) => return Ok(Sealing::Never(Failure::TooLarge)),
-            Err(Error::Direct(DmError::NoSession)) => {
-                // A bundle expired while it waited: another is fetched.
-                self.undo_to(mark);
-                self.forget_bundles(&recipients.ready)?;
-                return Ok(Sealing::NotYet);
-            }
             addressed => addressed?,
         };
+        let Some(addressed) = addressed else { return Ok(Sealing::NotYet) };
         let body = addressed.body.encode();
         if body.len() > BODY_LEN_MAX && !addressed.handshakes.is_empty() {
             self.undo_to(mark);
@@ -141,14 +136,8 @@ impl Step<'_> {
         let secret = Secret32::random(self.rng);
         let kind = ParcelKind::DirectTurn;
         let origin = Origin { log, kind, evidence: &evidence, lists: new.names(), sender };
-        let mark = self.mark();
-        let addressed = match self.wrap_all(&origin, &recipients.ready, secret.expose()) {
-            Err(Error::Direct(DmError::NoSession)) => {
-                self.undo_to(mark);
-                self.forget_bundles(&recipients.ready)?;
-                return Ok(Sealing::NotYet);
-            }
-            addressed => addressed?,
+        let Some(addressed) = self.wrap_ready(&origin, &recipients.ready, secret.expose())? else {
+            return Ok(Sealing::NotYet);
         };
         let brought = |side: Side| match old.side(side).hash() == new.side(side).hash() {
             true => Vec::new(),
@@ -241,6 +230,24 @@ impl Step<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Seals a plaintext for each recipient; none if the bundle of one expired while it waited. Another is fetched then.
+    fn wrap_ready(
+        &mut self,
+        origin: &Origin<'_>,
+        recipients: &[(DevicePlace, Device)],
+        plaintext: &[u8],
+    ) -> Result<Option<Addressed>, Error> {
+        let mark = self.mark();
+        match self.wrap_all(origin, recipients, plaintext) {
+            Err(Error::Direct(DmError::NoSession)) => {
+                self.undo_to(mark);
+                self.forget_bundles(recipients)?;
+                Ok(None)
+            }
+            addressed => addressed.map(Some),
+        }
     }
 
     /// Seals a plaintext for each recipient.
@@ -342,11 +349,11 @@ impl Step<'_> {
         let wrap = Wrap { handshake: ours.handshake.clone(), message: ours.message.clone() };
         let ad = Origin { log, kind, evidence, lists, sender }.ad(form.wraps().iter().map(|wrap| wrap.recipient));
         let plaintext = match form {
-            DirectForm::Inline(_) => wrap::open(&mut self.tx, self.us, &device, &ad, &wrap, self.now, self.rng)?,
+            DirectForm::Inline(_) => wrap::open(&mut self.tx, self.us, &device, &ad, &wrap, self.now)?,
             DirectForm::Fanout(Fanout { commitment, ciphertext, .. }) => {
                 let payload = SealedPayload { commitment, ciphertext };
                 let ad = payload.bind(&ad);
-                let key = wrap::open(&mut self.tx, self.us, &device, ad.as_bytes(), &wrap, self.now, self.rng)?;
+                let key = wrap::open(&mut self.tx, self.us, &device, ad.as_bytes(), &wrap, self.now)?;
                 payload.open(&PayloadKey::from_wrap(&key)?)?
             }
         };

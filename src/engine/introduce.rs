@@ -182,7 +182,7 @@ impl Step<'_> {
             _ => Wrap { handshake: Vec::new(), message: opened.body().to_vec() },
         };
         let ad = inbox_ad(&self.us.inbox(), &entry);
-        let plaintext = wrap::open(&mut self.tx, self.us, device, &ad, &wrap, self.now, self.rng)?;
+        let plaintext = wrap::open(&mut self.tx, self.us, device, &ad, &wrap, self.now)?;
         let introduction = Introduction::decode(&plaintext).map_err(|_| Error::BadKeys)?;
         let roster = introduced_roster(&introduction)?;
         let own = self.us.account();

@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use undertone_wire::frame::{
@@ -43,9 +44,9 @@ pub(super) struct Link {
     /// What is known of each log on this connection.
     pub(super) logs: BTreeMap<LogId, LogLink>,
     /// The intents that are stored.
-    pub(super) intents: BTreeSet<u64>,
+    pub(super) intents: Arc<BTreeSet<u64>>,
     busy: BTreeSet<u64>,
-    retries: BTreeMap<u64, Retry>,
+    retries: Arc<BTreeMap<u64, Retry>>,
     /// Conversations whose outbox may have something to send.
     pub(super) dirty: BTreeSet<ConversationId>,
     /// What others have sent that passes: the newest counter of each device.
@@ -119,14 +120,14 @@ pub(super) enum Pending {
 /// What a step had of its intents in memory, beside the rows that its transaction takes back.
 #[derive(Clone)]
 pub(super) struct IntentsMark {
-    intents: BTreeSet<u64>,
-    retries: BTreeMap<u64, Retry>,
+    intents: Arc<BTreeSet<u64>>,
+    retries: Arc<BTreeMap<u64, Retry>>,
 }
 
 impl Link {
     /// The point to which [`Link::undo_intents_to`] can go back.
     pub(super) fn mark_intents(&self) -> IntentsMark {
-        IntentsMark { intents: self.intents.clone(), retries: self.retries.clone() }
+        IntentsMark { intents: Arc::clone(&self.intents), retries: Arc::clone(&self.retries) }
     }
 
     /// Takes back what was begun, ended and delayed since.
@@ -151,7 +152,7 @@ impl Link {
 
     /// Forgets that an intent was tried in vain: it is pursued now.
     pub(super) fn hurry(&mut self, ordinal: u64) {
-        self.retries.remove(&ordinal);
+        Arc::make_mut(&mut self.retries).remove(&ordinal);
     }
 
     /// How often an intent was tried in vain since the connection began.
@@ -226,7 +227,7 @@ impl Step<'_> {
         self.link.session = None;
         self.link.requests.clear();
         self.link.busy.clear();
-        self.link.retries.clear();
+        Arc::make_mut(&mut self.link.retries).clear();
         for link in self.link.logs.values_mut() {
             *link = LogLink { receipt_at: link.receipt_at, commit_at: link.commit_at, ..LogLink::default() };
         }
@@ -240,7 +241,7 @@ impl Step<'_> {
     pub(super) fn find_work(&mut self) -> Result<(), Error> {
         for (key, _) in self.tx.scan_prefix(Table::Intents, &[], Direction::Ascending, usize::MAX)? {
             let ordinal = u64::from_be_bytes(key.as_slice().try_into().map_err(|_| crate::store::StoreError::Corrupt)?);
-            self.link.intents.insert(ordinal);
+            Arc::make_mut(&mut self.link.intents).insert(ordinal);
         }
         for (key, _) in self.tx.scan_prefix(Table::Conversations, &[], Direction::Ascending, usize::MAX)? {
             let id = key.as_slice().try_into().map_err(|_| crate::store::StoreError::Corrupt)?;
@@ -534,21 +535,21 @@ impl Step<'_> {
         };
         let attempts = self.link.retries.get(&ordinal).map_or(0, |retry| retry.attempts);
         let at = backoff(attempts, at_least_ms, self.now, self.rng);
-        self.link.retries.insert(ordinal, Retry { attempts: attempts + 1, at });
+        Arc::make_mut(&mut self.link.retries).insert(ordinal, Retry { attempts: attempts + 1, at });
         attempts + 1
     }
 
     /// Forgets an intent that is done, or has failed for good.
     pub(super) fn end_intent(&mut self, ordinal: u64) {
         self.tx.delete(Table::Intents, &ordinal.to_be_bytes());
-        self.link.intents.remove(&ordinal);
-        self.link.retries.remove(&ordinal);
+        Arc::make_mut(&mut self.link.intents).remove(&ordinal);
+        Arc::make_mut(&mut self.link.retries).remove(&ordinal);
     }
 
     /// Replaces an intent by its next stage.
     pub(super) fn advance_intent(&mut self, ordinal: u64, intent: &Intent) {
         rows::save(&mut self.tx, Table::Intents, &ordinal.to_be_bytes(), intent);
-        self.link.retries.remove(&ordinal);
+        Arc::make_mut(&mut self.link.retries).remove(&ordinal);
     }
 
     /// At the end of every step: does whatever can be done now.
@@ -599,7 +600,7 @@ impl Step<'_> {
     /// Sends the request of an intent.
     fn pursue(&mut self, ordinal: u64) -> Result<(), Error> {
         let Some(intent) = rows::load::<Intent>(&self.tx, Table::Intents, &ordinal.to_be_bytes())? else {
-            self.link.intents.remove(&ordinal);
+            Arc::make_mut(&mut self.link.intents).remove(&ordinal);
             return Ok(());
         };
         let body = match intent {

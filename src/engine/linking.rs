@@ -386,7 +386,7 @@ impl Step<'_> {
 
     /// Whether our list is on its way to the directory.
     fn is_publishing_list(&self) -> Result<bool, Error> {
-        for ordinal in &self.link.intents {
+        for ordinal in self.link.intents.iter() {
             let intent = rows::load::<Intent>(&self.tx, Table::Intents, &ordinal.to_be_bytes())?;
             if matches!(intent, Some(Intent::Publish { kind: SlotKind::DeviceList, .. })) {
                 return Ok(true);

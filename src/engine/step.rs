@@ -1,5 +1,7 @@
 //! One step of the client: its transaction, its clock and randomness, and what it wants done.
 
+use std::sync::Arc;
+
 use undertone_wire::frame::{ClientFrame, Request};
 use undertone_wire::id::{LogId, RequestId};
 
@@ -128,7 +130,7 @@ impl<'a> Step<'a> {
     pub(super) fn intend(&mut self, intent: &Intent) -> Result<u64, Error> {
         let ordinal = self.next_ordinal()?;
         rows::save(&mut self.tx, Table::Intents, &ordinal.to_be_bytes(), intent);
-        self.link.intents.insert(ordinal);
+        Arc::make_mut(&mut self.link.intents).insert(ordinal);
         Ok(ordinal)
     }
 

@@ -80,7 +80,7 @@ impl Person {
     }
 
     pub fn accept(&self, peer: &Person, first: &FirstMessage) -> Result<SecretBytes, DmError> {
-        self.step(|tx, us| dm::accept(tx, us, peer.device(), first, AD, self.now, &mut rand::rng()))
+        self.step(|tx, us| dm::accept(tx, us, peer.device(), first, AD, self.now))
     }
 
     pub fn seal(&self, peer: &Person, plaintext: &[u8]) -> Vec<u8> {
@@ -92,7 +92,7 @@ impl Person {
     }
 
     pub fn open_with(&self, peer: &Person, ad: &[u8], message: &[u8]) -> Result<SecretBytes, DmError> {
-        self.step(|tx, _| dm::open(tx, peer.id(), ad, message, self.now, &mut rand::rng()))
+        self.step(|tx, _| dm::open(tx, peer.id(), ad, message, self.now))
     }
 
     pub fn info(&self, peer: &Person) -> SessionInfo {

@@ -452,3 +452,21 @@ impl Joiner {
         Ok(node)
     }
 }
+
+/// Plays a story under `count` seeds; `{variable}S` in the environment says how many instead, `{variable}` plays one seed.
+/// Fails behind the last if one of them did, and says which.
+pub fn play_seeds(variable: &str, count: u64, story: impl Fn(u64)) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let seeds = match number(variable) {
+        Some(seed) => seed..seed + 1,
+        None => 0..number(&format!("{variable}S")).unwrap_or(count),
+    };
+    let mut failed = Vec::new();
+    for seed in seeds {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| story(seed))).is_err() {
+            println!("seed {seed} failed");
+            failed.push(seed);
+        }
+    }
+    assert!(failed.is_empty(), "seeds {failed:?} failed; play one with {variable}=<seed>");
+}

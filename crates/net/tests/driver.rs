@@ -186,6 +186,32 @@ async fn joining(
     (handle, notices, offer)
 }
 
+/// Ann, and a device without an account whose offer she has taken, on a real relay.
+struct Linking {
+    data: tempfile::TempDir,
+    relay: Running,
+    url: RelayAddress,
+    stores: [MemoryStore; 2],
+    ann: Person<MemoryStore>,
+    new: JoiningHandle<MemoryStore>,
+    notices: mpsc::Receiver<Notice>,
+}
+
+async fn linking() -> Linking {
+    let data = tempfile::tempdir().unwrap();
+    let relay = Running::start(data.path(), "127.0.0.1:0").await;
+    let url = relay.url();
+    let stores = [MemoryStore::new(), MemoryStore::new()];
+    let mut ann = Person::begin(create(&stores[0], "Ann", &url), stores[0].clone(), url.clone());
+    ann.until("the relay", |ann| ann.signals.contains(&Signal::CaughtUp)).await;
+    let (new, notices, offer) = joining(&stores[1], &url).await;
+    let link = move |client: &mut Client<_>, now, rng: &mut dyn undertone::crypto::CryptoRng| {
+        client.link_device(&offer, Role::Linked, now, rng)
+    };
+    ann.handle.call(link).await.unwrap().unwrap();
+    Linking { data, relay, url, stores, ann, new, notices }
+}
+
 async fn hear(notices: &mut mpsc::Receiver<Notice>) -> Signal {
     match timeout(PATIENCE, notices.recv()).await.expect("a notice").expect("the driver lives") {
         Notice::Signal(signal) => signal,
@@ -199,17 +225,7 @@ fn shown(signals: &[Signal]) -> Option<LinkingCode> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_is_linked_over_a_real_relay_and_drives_on_as_a_client() {
-    let data = tempfile::tempdir().unwrap();
-    let relay = Running::start(data.path(), "127.0.0.1:0").await;
-    let url = relay.url();
-    let stores = [MemoryStore::new(), MemoryStore::new()];
-    let mut ann = Person::begin(create(&stores[0], "Ann", &url), stores[0].clone(), url.clone());
-    ann.until("the relay", |ann| ann.signals.contains(&Signal::CaughtUp)).await;
-    let (new, mut notices, offer) = joining(&stores[1], &url).await;
-    let link = move |client: &mut Client<_>, now, rng: &mut dyn undertone::crypto::CryptoRng| {
-        client.link_device(&offer, Role::Linked, now, rng)
-    };
-    ann.handle.call(link).await.unwrap().unwrap();
+    let Linking { data: _data, relay, url, stores, mut ann, new, mut notices } = linking().await;
     let code = hear(&mut notices).await;
     ann.until("the digits", |ann| shown(&ann.signals).is_some()).await;
     assert_eq!(Some(code), shown(&ann.signals).map(Signal::LinkCode));
@@ -232,17 +248,7 @@ async fn a_device_is_linked_over_a_real_relay_and_drives_on_as_a_client() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_no_on_the_new_device_reaches_the_old_one_before_the_new_one_is_gone() {
-    let data = tempfile::tempdir().unwrap();
-    let relay = Running::start(data.path(), "127.0.0.1:0").await;
-    let url = relay.url();
-    let stores = [MemoryStore::new(), MemoryStore::new()];
-    let mut ann = Person::begin(create(&stores[0], "Ann", &url), stores[0].clone(), url.clone());
-    ann.until("the relay", |ann| ann.signals.contains(&Signal::CaughtUp)).await;
-    let (new, mut notices, offer) = joining(&stores[1], &url).await;
-    let link = move |client: &mut Client<_>, now, rng: &mut dyn undertone::crypto::CryptoRng| {
-        client.link_device(&offer, Role::Linked, now, rng)
-    };
-    ann.handle.call(link).await.unwrap().unwrap();
+    let Linking { data: _data, relay, stores, mut ann, new, mut notices, .. } = linking().await;
     assert!(matches!(hear(&mut notices).await, Signal::LinkCode(_)));
     new.call(|joining, _, rng| joining.cancel(rng)).await.unwrap().unwrap();
     let declined = LinkingError::Aborted(Abort::Declined);

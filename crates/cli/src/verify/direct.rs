@@ -480,12 +480,12 @@ impl Conversation {
         } else {
             event.bytes("bytes")?
         };
-        let (peer, now, rng) = (them.us.device(), self.now, &mut FixedRandomness::new(Vec::new()));
+        let (peer, now) = (them.us.device(), self.now);
         let plaintext = if event.is("is_first")? {
             let first = FirstMessage::decode(&message)?;
-            us.step(|tx, us| dm::accept(tx, us, peer, &first, ad, now, rng))?
+            us.step(|tx, us| dm::accept(tx, us, peer, &first, ad, now))?
         } else {
-            us.step(|tx, _| dm::open(tx, peer.id(), ad, &message, now, rng))?
+            us.step(|tx, _| dm::open(tx, peer.id(), ad, &message, now))?
         };
         Ok(plaintext.to_vec())
     }

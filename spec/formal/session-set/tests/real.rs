@@ -107,12 +107,12 @@ impl Pair {
 
     fn deliver(&self, message: &Message) -> Outcome {
         let (us, peer) = (&self.real[message.to], &self.real[1 - message.to]);
-        let (device, rng, bytes) = (peer.us.device(), &mut rand::rng(), &self.bytes[message]);
+        let (device, bytes) = (peer.us.device(), &self.bytes[message]);
         let opened = step(&us.memory, |tx| {
             if message.is_first {
-                dm::accept(tx, &us.us, device, &FirstMessage::decode(bytes).unwrap(), b"", NOW, rng)
+                dm::accept(tx, &us.us, device, &FirstMessage::decode(bytes).unwrap(), b"", NOW)
             } else {
-                dm::open(tx, device.id(), b"", bytes, NOW, rng)
+                dm::open(tx, device.id(), b"", bytes, NOW)
             }
         });
         match opened {
