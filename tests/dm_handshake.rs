@@ -445,7 +445,6 @@ fn a_first_message_opens_only_at_its_device_and_only_as_from_its_sender() {
     assert!(carol.accept(&alice, &first).is_err(), "at another");
     let overlay = undertone::store::Overlay::default();
     let mut tx = undertone::store::Tx::new(&bob.store, &overlay);
-    let rng = &mut rand::rng();
     let refused = dm::accept(&mut tx, &bob.us, alice.device(), &first, b"another ad", bob.now).unwrap_err();
     assert_eq!(refused, DmError::Authentication, "in another context");
     assert!(tx.into_batch().is_empty(), "not even a write that says nothing");
