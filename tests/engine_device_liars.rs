@@ -7,7 +7,8 @@ mod sim;
 
 use rand::RngExt;
 use sim::World;
-use undertone::conversation::ConversationId;
+use undertone::content::{MessageId, MessageStatus as StatusOf, Status, StatusList};
+use undertone::conversation::{ConversationId, MessageStatus};
 use undertone::crypto::Secret32;
 use undertone::dm;
 use undertone::dm::fanout::SealedPayload;
@@ -22,7 +23,7 @@ use undertone::envelope::{
 };
 use undertone::identity::{DeviceId, DeviceList, DisplayName, LocalIdentity, RelayUrl, peers};
 use undertone::store::{Overlay, Store, Table, Tx};
-use undertone_wire::frame::{Class, NewEntry, SlotKind};
+use undertone_wire::frame::{Class, EntryContent, NewEntry, SlotKind};
 use undertone_wire::gate::Gate;
 use undertone_wire::id::{EntryId, LogId, Seq, SlotId};
 
@@ -149,7 +150,19 @@ impl Scene {
 
     /// Puts a body into the log, in a shell that `node` can close.
     fn plant(&mut self, node: usize, kind: ParcelKind, body: Vec<u8>, turn: Option<Gate>) -> Seq {
-        let (log, evidence) = (self.log, self.evidence());
+        self.plant_at(node, kind, self.evidence(), body, turn)
+    }
+
+    /// The same, sealed where the log was when it showed this evidence.
+    fn plant_at(
+        &mut self,
+        node: usize,
+        kind: ParcelKind,
+        evidence: Evidence,
+        body: Vec<u8>,
+        turn: Option<Gate>,
+    ) -> Seq {
+        let log = self.log;
         let generation = self.world.relay.logs[&log].generation();
         let secrets = self.world.nodes[node].direct_secrets();
         let secret = &secrets.iter().find(|(of, at, _)| (*of, *at) == (log, generation)).unwrap().2;
@@ -342,12 +355,23 @@ fn a_turn_that_is_older_than_what_one_reader_knows_is_valid_for_all() {
 /// An envelope with a text, behind all others of its sender.
 fn envelope(text: &str) -> Vec<u8> {
     let content = undertone::content::Content::text(text, &mut rand::rng()).unwrap();
+    envelope_of(100, Delivered::NONE, Frame::new(FrameKind::MESSAGE, IfUnknown::Keep, content.encode().unwrap()))
+}
+
+/// An envelope that says that its sender has read a message, and has everything up to `through`.
+fn receipt(seq: u64, message: MessageId, through: u64) -> Vec<u8> {
+    let body = StatusList::new(vec![StatusOf { message, status: Status::READ }]).unwrap().encode();
+    let delivered = Delivered::new(Seq::from_u64(through), []);
+    envelope_of(seq, delivered, Frame::new(FrameKind::STATUS, IfUnknown::Ignore, body))
+}
+
+fn envelope_of(seq: u64, delivered: Delivered, frame: Frame) -> Vec<u8> {
     Envelope {
         dedup: DedupId::random(&mut rand::rng()),
-        seq: SenderSeq::from_u64(100),
+        seq: SenderSeq::from_u64(seq),
         sent_ms: undertone::time::UnixMs::from_u64(1_800_000_000_000),
-        delivered: Delivered::NONE,
-        frame: Frame::new(FrameKind::MESSAGE, IfUnknown::Keep, content.encode().unwrap()),
+        delivered,
+        frame,
         extensions: Extensions::NONE,
     }
     .encode()
@@ -376,6 +400,94 @@ fn a_contact_cannot_forge_a_copy_of_what_we_are_to_have_said() {
         let last = scene.world.history(node, scene.id).pop().unwrap();
         assert_eq!((last.account, last.device), (scene.world.account(BOB), scene.world.nodes[BOB].client.device()));
     }
+}
+
+impl Scene {
+    /// What a node was told of others having or having read something.
+    fn receipts(&self, node: usize) -> Vec<Event> {
+        let is_receipt = |event: &&Event| matches!(event, Event::Read { .. } | Event::Delivered { .. });
+        self.world.nodes[node].told_once().into_iter().filter(is_receipt).cloned().collect()
+    }
+}
+
+// A-DM-34, spec DEL-41, DEL-42, DEL-80, DEL-81: a receipt counts for whoever sealed it, and no one else.
+#[test]
+fn a_receipt_in_the_name_of_another_device_counts_for_nobody() {
+    let mut scene = Scene::new(8);
+    scene.world.say(ALICE, scene.id, "have you read it?");
+    scene.world.run();
+    let asked = scene.world.history(ALICE, scene.id).pop().unwrap();
+    let lists = scene.lists(None);
+    // Bob says it as Alice's second device, which would move her mark; his second device says it as Bob.
+    for (node, of) in [(BOB, ALICE_2), (BOB_2, BOB), (BOB_2, ALICE_2), (ALICE_2, BOB)] {
+        let (keys, told, status) = (scene.keys(ALICE), scene.receipts(ALICE), status_of(&scene, asked.id));
+        let through = scene.world.relay.logs[&scene.log].entries.len() as u64;
+        let sender = scene.place(of);
+        let body = receipt(100, asked.id, through);
+        let body = scene.body(node, ParcelKind::DirectMessage, lists, sender, &[ALICE], &body);
+        let place = scene.plant(node, ParcelKind::DirectMessage, body.encode(), None);
+        assert_eq!(scene.unreadable(ALICE).last(), Some(&(place, Reason::Authentication)), "{node} as {of}");
+        assert!(scene.keys(ALICE) == keys, "{node} as {of}");
+        assert_eq!((scene.receipts(ALICE), status_of(&scene, asked.id)), (told, status), "{node} as {of}");
+    }
+    // In his own name it counts, however much it claims to have.
+    let (sender, through) = (scene.place(BOB), scene.world.relay.logs[&scene.log].entries.len() as u64);
+    let body = scene.body(BOB, ParcelKind::DirectMessage, lists, sender, &[ALICE], &receipt(100, asked.id, 1_000));
+    scene.plant(BOB, ParcelKind::DirectMessage, body.encode(), None);
+    let by = scene.world.account(BOB);
+    let delivered = Event::Delivered { conversation: scene.id, by, through: Seq::from_u64(through) };
+    let read = Event::Read { conversation: scene.id, message: asked.id, by };
+    assert_eq!(scene.receipts(ALICE).split_last_chunk().unwrap().1, &[delivered, read]);
+    assert_eq!(status_of(&scene, asked.id), MessageStatus::Read);
+}
+
+// A-DM-34, spec DEL-42
+#[test]
+fn a_receipt_that_comes_again_changes_nothing() {
+    let mut scene = Scene::new(9);
+    scene.world.say(ALICE, scene.id, "have you read it?");
+    scene.world.run();
+    let asked = scene.world.history(ALICE, scene.id).pop().unwrap();
+    let first = scene.world.relay.logs[&scene.log].entries.len();
+    scene.world.call(BOB, |client, now, rng| client.mark_read(&scene.id, &asked.id, now, rng)).unwrap();
+    scene.world.run();
+    assert_eq!(status_of(&scene, asked.id), MessageStatus::Read);
+    let sealed = scene.world.relay.logs[&scene.log].entries[first].clone();
+    let EntryContent::Payload(payload) = &sealed.content else { panic!("it is kept") };
+
+    // The relay shows the same bytes under another id.
+    let (keys, told) = (scene.keys(ALICE), scene.receipts(ALICE));
+    let entry = NewEntry {
+        id: EntryId::from_bytes([9; 16]),
+        class: sealed.class,
+        ttl_s: 0,
+        payload: payload.clone(),
+        turn: None,
+    };
+    let now_ms = scene.world.relay.now_ms;
+    let place = scene.world.relay.logs.get_mut(&scene.log).unwrap().push(entry, now_ms).seq;
+    scene.world.relay.flow();
+    scene.world.run();
+    assert_eq!(scene.unreadable(ALICE).last(), Some(&(place, Reason::Shell)));
+    // Bob's second device puts what Bob sealed into a shell of its own; Bob himself says it again.
+    let secrets = scene.world.nodes[BOB_2].direct_secrets();
+    let (_, generation, secret) =
+        secrets.iter().find(|(of, at, _)| (*of, *at) == (scene.log, sealed.generation)).unwrap();
+    let keys_of_log = LogKeys::derive(secret, scene.log, *generation);
+    let parcel =
+        shell::open(&keys_of_log.outer, scene.log, *generation, sealed.id, sealed.class, payload.as_slice()).unwrap();
+    let place = scene.plant_at(BOB_2, parcel.kind, parcel.evidence, parcel.body, None);
+    assert_eq!(scene.unreadable(ALICE).last(), Some(&(place, Reason::Replayed)));
+    assert!(scene.keys(ALICE) == keys);
+    let (lists, sender) = (scene.lists(None), scene.place(BOB));
+    let again = scene.body(BOB, ParcelKind::DirectMessage, lists, sender, &[ALICE], &receipt(100, asked.id, 0));
+    scene.plant(BOB, ParcelKind::DirectMessage, again.encode(), None);
+    assert_eq!(scene.receipts(ALICE), told, "told once");
+    assert_eq!(status_of(&scene, asked.id), MessageStatus::Read);
+}
+
+fn status_of(scene: &Scene, message: MessageId) -> MessageStatus {
+    scene.world.history(ALICE, scene.id).into_iter().find(|it| it.id == message).unwrap().status
 }
 
 // A-DM-30, A-DM-42, spec DEL-70, ENV-80: lists, sender and recipients are bound, and no wrap is taken for another.
