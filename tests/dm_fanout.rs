@@ -82,6 +82,27 @@ fn every_device_reads_the_payload_that_was_sealed_once() {
     }
 }
 
+// spec DM-120, ENV-32
+#[test]
+fn a_wrap_that_stands_alone_has_one_encoding() {
+    let (alice, bob) = (Person::new("alice"), Person::new("bob"));
+    let first = begun(&alice, &bob);
+    assert!(!first.handshake.is_empty());
+    let later = Wrap { handshake: Vec::new(), ..first.clone() };
+    for wrap in [&first, &later] {
+        let bytes = wrap.encode();
+        assert_eq!(Wrap::decode(&bytes).as_ref(), Ok(wrap));
+        for len in 0..bytes.len() {
+            assert!(Wrap::decode(&bytes[..len]).is_err(), "{len} bytes");
+        }
+        assert_eq!(Wrap::decode(&[bytes.as_slice(), &[0]].concat()), Err(DmError::Malformed));
+        let other = [&[2], &bytes[1..]].concat();
+        assert_eq!(Wrap::decode(&other), Err(DmError::UnsupportedVersion { version: 2 }));
+    }
+    let without = Wrap { message: Vec::new(), ..later };
+    assert_eq!(Wrap::decode(&without.encode()), Err(DmError::Malformed));
+}
+
 // spec DM-110, DM-112, DM-113: the formulas of the chapter, once more.
 #[test]
 fn a_payload_is_sealed_as_the_chapter_says() {

@@ -7,6 +7,7 @@ use dm_scene::{Person, days, flips, start};
 use proptest::prelude::*;
 use undertone::crypto::label::{ALL, Label, PREKEY, transcript};
 use undertone::crypto::sign::{Signature, SigningKey};
+use undertone::dm::wrap::Wrap;
 use undertone::dm::{
     self, BundleBody, ChunkLen, DmError, FirstMessage, Handshake, OneTimeItem, PrekeyFault, Start, message_overhead_len,
 };
@@ -591,6 +592,9 @@ proptest! {
             prop_assert_eq!(value.encode(), bytes.clone());
         }
         if let Ok(value) = FirstMessage::decode(&bytes) {
+            prop_assert_eq!(value.encode(), bytes.clone());
+        }
+        if let Ok(value) = Wrap::decode(&bytes) {
             prop_assert_eq!(value.encode(), bytes.clone());
         }
         if let Ok(value) = Handshake::decode(&bytes) {

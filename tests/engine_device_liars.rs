@@ -12,11 +12,12 @@ use undertone::conversation::{ConversationId, MessageStatus};
 use undertone::crypto::Secret32;
 use undertone::dm;
 use undertone::dm::fanout::SealedPayload;
+use undertone::dm::wrap::Wrap;
 use undertone::engine::{Event, Reason, Suspicion};
 use undertone::envelope::DedupId;
 use undertone::envelope::address::InboxAddress;
 use undertone::envelope::first_contact::{IntroducedMember, Introduction, LogSecrets};
-use undertone::envelope::inbox::{self, InboxEntry, InboxPlace};
+use undertone::envelope::inbox::{self, InboxEntry, InboxKind, InboxPlace};
 use undertone::envelope::{
     Delivered, DevicePlace, DirectBody, DirectForm, DirectWrap, Envelope, EpochEvidence, Evidence, Extensions, Fanout,
     Frame, FrameKind, IfUnknown, ListName, LogKeys, NamedLists, Parcel, ParcelKind, SenderSeq, Side, TurnBody, shell,
@@ -535,20 +536,26 @@ fn a_body_whose_lists_recipients_or_wraps_are_changed_does_not_open() {
 impl Scene {
     /// Puts an introduction by `from` into Alice's inbox, in the session between them.
     fn introduce(&mut self, from: usize, members: [IntroducedMember; 2]) {
-        let (address, sender) = (self.address_of_alice(), self.us(from));
         let start = undertone_wire::frame::Checkpoint { seq: Seq::from_u64(0), head: undertone_wire::chain::EMPTY };
         let secrets = LogSecrets::first(Secret32::from_bytes(self.world.rng.random()));
         let relay = RelayUrl::new("ws://relay.example").unwrap();
         let first = undertone_wire::id::Generation::FIRST;
         let plaintext = Introduction::new(first, secrets, start, members, relay).encode();
+        self.note(from, InboxKind::Introduction, &plaintext);
+    }
+
+    /// Puts a note by `from` into Alice's inbox, in the session between them.
+    fn note(&mut self, from: usize, kind: InboxKind, plaintext: &[u8]) {
+        let (address, sender) = (self.address_of_alice(), self.us(from));
         let entry = EntryId::from_bytes(self.world.rng.random());
         let recipient = self.world.nodes[ALICE].client.device();
-        let ad = [address.inbox().as_bytes().as_slice(), entry.as_bytes()].concat();
+        let ad = [address.inbox().as_bytes().as_slice(), entry.as_bytes(), &[kind as u8]].concat();
         let store = self.world.nodes[from].store.snapshot();
         let overlay = Overlay::default();
         let mut tx = Tx::new(&store, &overlay);
-        let message = dm::seal(&mut tx, recipient, &ad, &plaintext, &mut self.world.rng).unwrap();
-        let sealed = InboxEntry::introduction(sender.credential().encode(), message);
+        let message = dm::seal(&mut tx, recipient, &ad, plaintext, &mut self.world.rng).unwrap();
+        let wrap = Wrap { handshake: Vec::new(), message };
+        let sealed = InboxEntry::note(kind, sender.credential().encode(), wrap.encode());
         let place = InboxPlace { inbox: address.inbox(), entry, recipient };
         let payload = inbox::seal(address.seal_key(), &place, &sealed, &mut self.world.rng).unwrap();
         let now_ms = self.world.relay.now_ms;
@@ -574,6 +581,23 @@ impl Scene {
     fn members(&self, alice: IntroducedMember, bob: IntroducedMember) -> [IntroducedMember; 2] {
         if self.side(ALICE) == Side::Lower { [alice, bob] } else { [bob, alice] }
     }
+}
+
+// spec DEL-58, ENV-32
+#[test]
+fn a_heartbeat_is_empty_and_from_a_listed_device() {
+    let mut scene = Scene::new(10);
+    let keys = scene.keys(ALICE);
+    scene.note(BOB_2, InboxKind::Heartbeat, b"with something inside");
+    assert!(scene.keys(ALICE) == keys);
+    scene.note(BOB_2, InboxKind::Heartbeat, b"");
+    assert!(scene.keys(ALICE) != keys, "the session has turned");
+    let removed = scene.world.nodes[BOB_2].client.device();
+    scene.world.call(BOB, |client, now, rng| client.remove_device(&removed, now, rng)).unwrap();
+    scene.world.run();
+    let keys = scene.keys(ALICE);
+    scene.note(BOB_2, InboxKind::Heartbeat, b"");
+    assert!(scene.keys(ALICE) == keys);
 }
 
 // spec DEL-78, A-DM-31

@@ -108,6 +108,11 @@ fn a_new_device_joins_the_account_through_the_relay() {
     assert!(world.events(0).contains(&Event::DeviceLinked { account, device: linked }));
     assert!(!world.nodes[new].client.devices(&account).unwrap()[1].can(Capability::PRIMARY));
 
+    // spec DEL-59: they have a session before anything is said.
+    for (node, peer) in [(0, new), (new, 0)] {
+        assert!(world.nodes[node].client.session(&device(&world, peer)).unwrap().is_some());
+    }
+
     // Others find the new list, and everything that the new device offers.
     let slots: Vec<SlotKind> = world.relay.slots.keys().map(|(_, kind)| *kind).collect();
     let count = |kind: SlotKind| slots.iter().filter(|other| **other == kind).count();
@@ -399,7 +404,7 @@ fn the_relay_sees_messages_of_one_size_and_no_name() {
             assert!(!frame.windows(10).any(|window| window == b"a name tha"));
         }
     }
-    assert_eq!(lengths, [6_194, 6_162, 6_162], "opening, reveal, grant");
+    assert_eq!(lengths, [6_194, 6_162, 6_162, 2_736], "opening, reveal, grant; and a heartbeat of the new device");
     let client: &Client<MemoryStore> = &world.nodes[new].client;
     assert_eq!(client.name(), "a name that is easily found");
 }

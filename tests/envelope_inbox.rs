@@ -115,7 +115,8 @@ fn a_welcome_signed_for_another_place_body_or_by_another_is_refused() {
 #[test]
 fn an_entry_out_of_bounds_is_refused() {
     let secret = seal_secret();
-    let entry = |sender_len, body_len| InboxEntry::first_contact(vec![9; sender_len], vec![1; body_len]);
+    let entry =
+        |sender_len, body_len| InboxEntry::note(InboxKind::Introduction, vec![9; sender_len], vec![1; body_len]);
     let largest = entry(CREDENTIAL_LEN_MAX, BODY_LEN_MAX);
     let sealed = seal(&secret.public(), &largest);
     assert!(sealed.len() <= PAYLOAD_LEN_MAX);
@@ -158,7 +159,7 @@ fn malformed_entries_introductions_and_notes_are_errors() {
     let mut unknown = entry;
     unknown[1] = 4;
     assert_eq!(InboxEntry::decode(&unknown), Err(DecodeError::Kind { kind: 4 }));
-    assert_eq!(first_contact().kind(), InboxKind::FirstContact);
+    assert_eq!(first_contact().kind(), InboxKind::Introduction);
 }
 
 // spec DEL-55: the byte map, and nothing beside it.
@@ -306,7 +307,7 @@ fn seal(to: &SealPublic, entry: &InboxEntry) -> Vec<u8> {
 }
 
 fn first_contact() -> InboxEntry {
-    InboxEntry::first_contact(vec![9; 40], vec![1, 2])
+    InboxEntry::note(InboxKind::Introduction, vec![9; 40], vec![1, 2])
 }
 
 /// Where the name of the first member stands in [`introduction`].

@@ -14,20 +14,43 @@ use undertone_wire::id::LogId;
 
 use crate::crypto::{CryptoRng, SecretBytes};
 use crate::identity::{Device, DeviceId, LocalIdentity};
+use crate::limits::{DM_HANDSHAKE_LEN_MAX, DM_MESSAGE_LEN_MAX};
 use crate::store::{Table, Tx};
 use crate::time::UnixMs;
 
+use super::handshake::Handshake;
 use super::prekeys::{BundleBody, OneTimeItem};
+use super::ratchet::RatchetMessage;
 use super::sessions::{self, FirstMessage};
-use super::{DmError, all_or_nothing, decode_row, encode};
+use super::{DmError, all_or_nothing, decode, decode_row, encode};
 
 /// One device's share of a direct message.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct Wrap {
     /// The encoded [`Handshake`](super::Handshake) of the session, or nothing.
     pub handshake: Vec<u8>,
     /// The ratchet message.
     pub message: Vec<u8>,
+}
+
+impl Wrap {
+    /// The bytes that travel where a wrap stands alone, in a note (rule ENV-32).
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Decodes one wrap, its handshake and the split of its ratchet message included. It proves nothing yet.
+    ///
+    /// # Errors
+    /// [`DmError::Malformed`], [`DmError::UnsupportedVersion`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DmError> {
+        let wrap: Self = decode(bytes, DM_HANDSHAKE_LEN_MAX + DM_MESSAGE_LEN_MAX)?;
+        if !wrap.handshake.is_empty() {
+            Handshake::decode(&wrap.handshake)?;
+        }
+        RatchetMessage::decode(&wrap.message)?;
+        Ok(wrap)
+    }
 }
 
 /// A handshake that its responder has not answered.

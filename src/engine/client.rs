@@ -117,7 +117,11 @@ impl<S: StoreView> Client<S> {
         ClientRow::new(relay.as_str(), rng)?.save(&mut tx);
         let batch = tx.into_batch();
         let mut client = Self::with_identity(store, us, overlay);
-        client.step(now, rng, |step| step.stock_shelves(), Some(batch))?;
+        let begin = |step: &mut Step<'_>| {
+            step.stock_shelves()?;
+            step.greet_siblings()
+        };
+        client.step(now, rng, begin, Some(batch))?;
         Ok(client)
     }
 

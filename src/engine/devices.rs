@@ -15,6 +15,7 @@ use super::rows::{self, Change, ClientRow, ConversationRow, Intent, Item, Kind, 
 use super::step::Step;
 use crate::conversation::ConversationId;
 use crate::crypto::{CryptoRng, random_array};
+use crate::envelope::inbox::InboxKind;
 use crate::error::Error;
 use crate::group;
 use crate::identity::{DeviceId, DeviceRequest, Grant, RelayUrl, Role};
@@ -46,6 +47,16 @@ impl Step<'_> {
         let (account, device) = (self.us.account(), grant.credential().device_certificate().id());
         self.event(EventRow::DeviceLinked { account, device })?;
         Ok(grant)
+    }
+
+    /// The other devices of our account get a session with us, and learn by it that we are here (rule DEL-59).
+    pub(super) fn greet_siblings(&mut self) -> Result<(), Error> {
+        let us = self.us.device().id();
+        let siblings: Vec<_> = self.us.own_devices().devices().iter().filter(|it| it.id() != us).cloned().collect();
+        for sibling in &siblings {
+            self.note_later(sibling, InboxKind::Heartbeat, &[])?;
+        }
+        Ok(())
     }
 
     /// We have signed another list: conversations follow it.

@@ -8,22 +8,21 @@
 
 use undertone_wire::chain;
 use undertone_wire::frame::Checkpoint;
-use undertone_wire::id::{EntryId, Generation, LogId, Seq, TakeId};
+use undertone_wire::id::{EntryId, Generation, LogId, Seq};
 
 use super::direct::early_key;
 use super::event::EventRow;
+use super::note::Way;
 use super::roster::Roster;
 use super::rows::{
     self, ClientRow, ContactRow, ConversationRow, Creation, EarlyRow, Handover, Intent, Kind, LogRow, Phase, Purpose,
-    Stage, Standing,
+    Standing,
 };
 use super::step::Step;
 use crate::conversation::ConversationId;
-use crate::crypto::{Secret32, random_array};
-use crate::dm::wrap::{self, Wrap};
-use crate::dm::{self, BundleBody, FirstMessage, OneTimeItem};
+use crate::crypto::Secret32;
+use crate::dm::wrap;
 use crate::envelope::Side;
-use crate::envelope::address::InboxAddress;
 use crate::envelope::first_contact::{IntroducedMember, Introduction, LogSecrets};
 use crate::envelope::inbox::{InboxEntry, InboxKind};
 use crate::envelope::keys::{direct_control_key, direct_log_id};
@@ -42,12 +41,7 @@ struct Told<'t> {
 
 impl Step<'_> {
     /// Makes the log of a direct conversation and introduces a device of the peer to it; the others follow.
-    pub(super) fn first_contact(
-        &mut self,
-        device: &Device,
-        bundle: Option<(&BundleBody, Option<&OneTimeItem>)>,
-        address: &[u8],
-    ) -> Result<(), Error> {
+    pub(super) fn first_contact(&mut self, device: &Device, way: Way<'_>) -> Result<(), Error> {
         let peer = device.account();
         let id = ConversationId::direct(&self.us.account(), &peer);
         let mut conversation = self.conversation(&id)?;
@@ -70,7 +64,7 @@ impl Step<'_> {
         let left_out: Vec<_> = roster.devices().map(|(_, device)| device.id()).collect();
         let begun = Handover { secret: secret.expose().to_vec().into(), roster: roster.to_row(), left_out };
         let told = Told { log, generation: Generation::FIRST, checkpoint, begun: &begun };
-        self.introduce(&told, device, bundle, address)?;
+        self.introduce(&told, device, way)?;
         // Nobody but us leads it to this log: what it reads there comes behind the introduction.
         wrap::carried(&mut self.tx, log, device.id())?;
         for (_, other) in roster.devices() {
@@ -96,26 +90,14 @@ impl Step<'_> {
         device: &Device,
     ) -> Result<(), Error> {
         let purpose = Purpose::Introduction { log, generation, checkpoint, begun: begun.clone() };
-        let stage = Stage::Address { credential: device.certificates().encode().into() };
-        let take = TakeId::from_bytes(random_array(self.rng));
-        self.intend(&Intent::Lookup { account: device.account(), purpose, stage, take }).map(|_| ())
+        self.look_up_device(device, purpose).map(|_| ())
     }
 
     /// The keys of a device that is to be introduced are here.
-    pub(super) fn introduce_as(
-        &mut self,
-        purpose: &Purpose,
-        device: &Device,
-        bundle: Option<(&BundleBody, Option<&OneTimeItem>)>,
-        address: &[u8],
-    ) -> Result<(), Error> {
+    pub(super) fn introduce_as(&mut self, purpose: &Purpose, device: &Device, way: Way<'_>) -> Result<(), Error> {
         let Purpose::Introduction { log, generation, checkpoint, begun } = purpose else { return Ok(()) };
-        self.introduce(
-            &Told { log: *log, generation: *generation, checkpoint: *checkpoint, begun },
-            device,
-            bundle,
-            address,
-        )
+        let told = Told { log: *log, generation: *generation, checkpoint: *checkpoint, begun };
+        self.introduce(&told, device, way)
     }
 
     /// Whether a device is still on its account's newest list.
@@ -124,14 +106,7 @@ impl Step<'_> {
     }
 
     /// Puts an introduction into the inbox of a device.
-    fn introduce(
-        &mut self,
-        told: &Told<'_>,
-        device: &Device,
-        bundle: Option<(&BundleBody, Option<&OneTimeItem>)>,
-        address: &[u8],
-    ) -> Result<(), Error> {
-        let address = InboxAddress::decode(address).map_err(|_| StoreError::Corrupt)?;
+    fn introduce(&mut self, told: &Told<'_>, device: &Device, way: Way<'_>) -> Result<(), Error> {
         let row = self.log_row(&told.log)?;
         let secrets = LogSecrets {
             generation_secret: Secret32::from_slice(told.begun.secret.as_slice()).ok_or(StoreError::Corrupt)?,
@@ -141,21 +116,7 @@ impl Step<'_> {
         let members = [self.introduced_as(roster.side(Side::Lower))?, self.introduced_as(roster.side(Side::Higher))?];
         let relay_url = RelayUrl::new(&ClientRow::load(&self.tx)?.relay_url())?;
         let introduction = Introduction::new(told.generation, secrets, told.checkpoint, members, relay_url);
-        let entry = EntryId::from_bytes(random_array(self.rng));
-        let ad = inbox_ad(&address.inbox(), &entry);
-        let plaintext = introduction.encode();
-        let Wrap { handshake, message } = match bundle {
-            Some((body, item)) if !dm::has_session(&self.tx, device.id())? => {
-                wrap::begin(&mut self.tx, self.us, device, body, item, &ad, &plaintext, self.now, self.rng)?
-            }
-            _ => wrap::seal(&mut self.tx, None, device.id(), &ad, &plaintext, self.rng)?,
-        };
-        let sender = self.us.credential().encode();
-        let sealed = match handshake.is_empty() {
-            true => InboxEntry::introduction(sender, message),
-            false => InboxEntry::first_contact(sender, FirstMessage { handshake, message }.encode()),
-        };
-        self.deposit(&address, entry, device, &sealed)
+        self.note(device, way, InboxKind::Introduction, &introduction.encode())
     }
 
     fn introduced_as(&mut self, of: &Pinned) -> Result<IntroducedMember, Error> {
@@ -174,15 +135,7 @@ impl Step<'_> {
 
     /// Somebody introduces us to a log.
     pub(super) fn introduced(&mut self, device: &Device, opened: &InboxEntry, entry: EntryId) -> Result<(), Error> {
-        let wrap = match opened.kind() {
-            InboxKind::FirstContact => {
-                let FirstMessage { handshake, message } = FirstMessage::decode(opened.body())?;
-                Wrap { handshake, message }
-            }
-            _ => Wrap { handshake: Vec::new(), message: opened.body().to_vec() },
-        };
-        let ad = inbox_ad(&self.us.inbox(), &entry);
-        let plaintext = wrap::open(&mut self.tx, self.us, device, &ad, &wrap, self.now)?;
+        let plaintext = self.open_note(device, opened, entry)?;
         let introduction = Introduction::decode(&plaintext).map_err(|_| Error::BadKeys)?;
         let roster = introduced_roster(&introduction)?;
         let own = self.us.account();
@@ -299,9 +252,4 @@ fn introduced_roster(introduction: &Introduction) -> Result<Roster, Error> {
     let (lower, higher) = (pinned(&introduction.lower)?, pinned(&introduction.higher)?);
     let is_in_order = lower.account() < higher.account();
     Roster::new(lower, higher).filter(|_| is_in_order).ok_or(Error::BadKeys)
-}
-
-/// The associated data of an introduction: the inbox and the entry that carry it.
-fn inbox_ad(inbox: &LogId, entry: &EntryId) -> Vec<u8> {
-    [inbox.as_bytes().as_slice(), entry.as_bytes()].concat()
 }

@@ -14,6 +14,7 @@ use undertone_wire::id::{EntryId, Generation, LogId, Seq, SlotId, TakeId};
 use undertone_wire::refusal::{Action, Refusal};
 
 use super::event::{EventRow, Failure};
+use super::note::Way;
 use super::rows::{
     self, Change, ClientRow, ContactRow, ConversationRow, Creation, Intent, Invitee, Item, Kind, LogRow, OutboxRow,
     Phase, Purpose, SealedWelcome, Stage, WelcomeRow,
@@ -118,13 +119,7 @@ impl Step<'_> {
         let (slot, kind) = match stage {
             Stage::Devices => (SlotId::of_owner(self.certificate(account)?.key()), SlotKind::DeviceList),
             Stage::Address { credential } => (device_slot(credential.as_slice())?, SlotKind::InboxAddress),
-            Stage::Keys { credential, .. } => {
-                let kind = match purpose {
-                    Purpose::Contact | Purpose::Introduction { .. } | Purpose::Session => SlotKind::PrekeyBundle,
-                    Purpose::Member { .. } | Purpose::Sibling { .. } => SlotKind::KeyPackages,
-                };
-                (device_slot(credential.as_slice())?, kind)
-            }
+            Stage::Keys { credential, .. } => (device_slot(credential.as_slice())?, slot_of_keys(purpose)),
         };
         Ok(Request::Take { slot, kind, take })
     }
@@ -172,7 +167,10 @@ impl Step<'_> {
                     // A group does not wait for somebody who has no keys.
                     Purpose::Member { .. } => self.lookup_failed(ordinal, account, &purpose, &stage, Failure::NoKeys),
                     // What waits for this device goes on without it.
-                    Purpose::Introduction { .. } | Purpose::Session | Purpose::Sibling { .. } => {
+                    Purpose::Introduction { .. }
+                    | Purpose::Note { .. }
+                    | Purpose::Session
+                    | Purpose::Sibling { .. } => {
                         let us = self.us.account();
                         self.lists_changed(&us)
                     }
@@ -220,7 +218,7 @@ impl Step<'_> {
         match purpose {
             Purpose::Member { conversation, .. } => *conversation,
             Purpose::Sibling { log } => ConversationId::group(log),
-            Purpose::Contact | Purpose::Introduction { .. } | Purpose::Session => {
+            Purpose::Contact | Purpose::Introduction { .. } | Purpose::Note { .. } | Purpose::Session => {
                 ConversationId::direct(&self.us.account(), &account)
             }
         }
@@ -235,7 +233,9 @@ impl Step<'_> {
         stage: &Stage,
         failure: Failure,
     ) -> Result<(), Error> {
-        if let Purpose::Introduction { .. } | Purpose::Session | Purpose::Sibling { .. } = purpose {
+        if let Purpose::Introduction { .. } | Purpose::Note { .. } | Purpose::Session | Purpose::Sibling { .. } =
+            purpose
+        {
             return self.device_failed(ordinal, account, purpose, stage, failure);
         }
         if let Some(next) = self.next_device(&account, stage)? {
@@ -349,11 +349,11 @@ impl Step<'_> {
                 let device = Credential::decode(credential.as_slice())?.verify(Some(self.now))?;
                 let address = InboxAddress::decode(body).map_err(|_| Error::BadKeys)?;
                 address.verify(&device).map_err(|_| Error::BadKeys)?;
-                let needs_keys = !matches!(purpose, Purpose::Introduction { .. } | Purpose::Contact)
-                    || !dm::has_session(&self.tx, device.id())?;
+                let has_session = dm::has_session(&self.tx, device.id())?;
+                let needs_keys = !has_session || matches!(slot_of_keys(purpose), SlotKind::KeyPackages);
                 if !needs_keys {
                     self.end_intent(ordinal);
-                    return self.reached(purpose, &device, None, body);
+                    return self.reached(purpose, &device, Way { address: body, bundle: None });
                 }
                 let stage = Stage::Keys { credential: credential.clone(), address: taken.body.clone() };
                 let take = TakeId::from_bytes(random_array(self.rng));
@@ -365,10 +365,11 @@ impl Step<'_> {
                 let device = Credential::decode(credential.as_slice())?.verify(Some(self.now))?;
                 let item = taken.item.as_ref().map(|item| item.as_slice());
                 match purpose {
-                    Purpose::Contact | Purpose::Introduction { .. } => {
+                    Purpose::Contact | Purpose::Introduction { .. } | Purpose::Note { .. } => {
                         let (bundle, pair) = (BundleBody::decode(body)?, item.map(OneTimeItem::decode).transpose()?);
                         self.end_intent(ordinal);
-                        self.reached(purpose, &device, Some((&bundle, pair.as_ref())), address.as_slice())
+                        let bundle = Some((&bundle, pair.as_ref()));
+                        self.reached(purpose, &device, Way { address: address.as_slice(), bundle })
                     }
                     Purpose::Session => {
                         self.end_intent(ordinal);
@@ -412,18 +413,13 @@ impl Step<'_> {
         Ok(Invitee { account, device, key_package, address: address.clone() })
     }
 
-    /// A device can be introduced to a log.
-    fn reached(
-        &mut self,
-        purpose: &Purpose,
-        device: &Device,
-        bundle: Option<(&BundleBody, Option<&OneTimeItem>)>,
-        address: &[u8],
-    ) -> Result<(), Error> {
+    /// It is known how to reach a device.
+    fn reached(&mut self, purpose: &Purpose, device: &Device, way: Way<'_>) -> Result<(), Error> {
         match purpose {
-            Purpose::Contact => self.first_contact(device, bundle, address),
+            Purpose::Contact => self.first_contact(device, way),
             _ if !self.is_on_newest(device)? => Ok(()),
-            purpose => self.introduce_as(purpose, device, bundle, address),
+            Purpose::Note { kind, plaintext } => self.note(device, way, *kind, plaintext.as_slice()),
+            purpose => self.introduce_as(purpose, device, way),
         }
     }
 
@@ -468,7 +464,8 @@ impl Step<'_> {
     fn inbox_entry(&mut self, opened: &InboxEntry, place: &InboxPlace) -> Result<(), Error> {
         let device = Credential::decode(opened.sender())?.verify(Some(self.now))?;
         match opened.kind() {
-            InboxKind::FirstContact | InboxKind::Introduction => self.introduced(&device, opened, place.entry),
+            InboxKind::Introduction => self.introduced(&device, opened, place.entry),
+            InboxKind::Heartbeat => self.heartbeat(&device, opened, place.entry),
             InboxKind::Welcome => {
                 opened.verify_welcome(device.signing(), place).map_err(|_| Error::BadKeys)?;
                 self.welcomed(&device, opened.body())
@@ -764,5 +761,15 @@ impl Step<'_> {
         }
         let role = group::policy(&mut self.tx, log)?.role(&self.us.device().account());
         if role.manages() { Ok((row, log)) } else { Err(Error::Forbidden) }
+    }
+}
+
+/// Where the keys of a device are that a lookup needs.
+fn slot_of_keys(purpose: &Purpose) -> SlotKind {
+    match purpose {
+        Purpose::Contact | Purpose::Introduction { .. } | Purpose::Note { .. } | Purpose::Session => {
+            SlotKind::PrekeyBundle
+        }
+        Purpose::Member { .. } | Purpose::Sibling { .. } => SlotKind::KeyPackages,
     }
 }

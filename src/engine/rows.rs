@@ -30,6 +30,7 @@ use undertone_wire::id::{EntryId, Generation, Head, InboxToken, Incarnation, Log
 use crate::content::MessageId;
 use crate::conversation::ConversationId;
 use crate::engine::event::Reason;
+use crate::envelope::inbox::InboxKind;
 use crate::envelope::{DedupId, SenderSeq};
 use crate::identity::{AccountId, DeviceId};
 use crate::limits::OLD_LOGS_MAX;
@@ -562,6 +563,9 @@ pub(super) enum Purpose {
     /// To begin a session with one device of it.
     #[tls_codec(discriminant = 4)]
     Session,
+    /// To say something to one device of it alone.
+    #[tls_codec(discriminant = 6)]
+    Note { kind: InboxKind, plaintext: VLBytes },
     /// To add one device of our own account to a group.
     #[tls_codec(discriminant = 5)]
     Sibling { log: LogId },

@@ -1,15 +1,14 @@
-//! Inbox entries: first contacts, introductions, and Welcomes (rules ENV-30 to ENV-35).
+//! Inbox entries: notes in the session of two devices, and Welcomes (rules ENV-30 to ENV-35).
 //!
 //! ```text
 //! encapsulated key[1120] | HPKE base, X-Wing ( info = transcript("inbox seal", inbox, entry id, recipient),
 //!                                              padded entry )
-//! entry: u8 version = 1 | u8 kind | opaque sender<V> | opaque body<V> | u8 0            first contact,
-//!                                                                                       introduction
+//! entry: u8 version = 1 | u8 kind | opaque sender<V> | opaque body<V> | u8 0            a note: the body is a wrap
 //!                                                                     | u8 1 | sig[64]  Welcome
 //! signed: transcript("inbox sender", inbox, entry id, recipient, kind, H(body))
 //! ```
 //!
-//! HPKE hides the sender from the relay and does not authenticate it. A first contact is authenticated by the handshake
+//! HPKE hides the sender from the relay and does not authenticate it. A note is authenticated by the session of the wrap
 //! in its body, deniably; a Welcome belongs to a group, whose members sign, and is signed for this entry of this inbox,
 //! so that it cannot be moved to another.
 
@@ -53,12 +52,12 @@ pub struct InboxEntry {
 #[repr(u8)]
 #[non_exhaustive]
 pub enum InboxKind {
-    /// The first message of a direct handshake, with an [`Introduction`](super::first_contact::Introduction) inside.
-    FirstContact = 1,
+    /// A note with an [`Introduction`](super::first_contact::Introduction) inside.
+    Introduction = 1,
     /// A [`WelcomeNote`](super::first_contact::WelcomeNote) to a group.
     Welcome = 2,
-    /// A message of a session that stands, with an [`Introduction`](super::first_contact::Introduction) inside.
-    Introduction = 3,
+    /// A note with nothing inside: the session itself is what it brings.
+    Heartbeat = 3,
 }
 
 /// The one place for which an entry is sealed and signed.
@@ -103,14 +102,9 @@ impl fmt::Display for InboxError {
 impl std::error::Error for InboxError {}
 
 impl InboxEntry {
-    /// A first contact: the handshake in `body` authenticates `sender`, an encoded credential.
-    pub fn first_contact(sender: Vec<u8>, body: Vec<u8>) -> Self {
-        Self { kind: InboxKind::FirstContact, sender, body, signature: None }
-    }
-
-    /// An introduction in a session that stands: its ratchet message in `body` authenticates `sender`.
-    pub fn introduction(sender: Vec<u8>, body: Vec<u8>) -> Self {
-        Self { kind: InboxKind::Introduction, sender, body, signature: None }
+    /// A note: the session of the [`Wrap`](crate::dm::wrap::Wrap) in `body` authenticates `sender`, an encoded credential.
+    pub fn note(kind: InboxKind, sender: Vec<u8>, body: Vec<u8>) -> Self {
+        Self { kind, sender, body, signature: None }
     }
 
     /// A Welcome, signed by the key of the device whose encoded credential is `sender`, for one place.
@@ -130,7 +124,7 @@ impl InboxEntry {
         &self.sender
     }
 
-    /// The handshake message, the ratchet message, or the Welcome note.
+    /// The encoded wrap, or the Welcome note.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
@@ -138,7 +132,7 @@ impl InboxEntry {
     /// Checks that the device with `key` signed this Welcome for this place.
     ///
     /// # Errors
-    /// [`InboxError::BadSignature`], also for a first contact; the entry is dropped.
+    /// [`InboxError::BadSignature`], also for a note; the entry is dropped.
     pub fn verify_welcome(&self, key: &VerifyKey, place: &InboxPlace) -> Result<(), InboxError> {
         let signature = self.signature.as_ref().ok_or(InboxError::BadSignature)?;
         let input = signature_input(place, self.kind, &self.body);
