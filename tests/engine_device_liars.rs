@@ -583,6 +583,27 @@ impl Scene {
     }
 }
 
+// spec ID-79, DEL-57: who has no right to it hands over no key, and what is in a note must be of its kind.
+#[test]
+fn the_account_key_is_taken_from_nobody_but_who_may_give_it() {
+    let mut scene = Scene::new(11);
+    let keys = scene.keys(ALICE);
+    let seed =
+        |scene: &Scene, of: usize| [&[1], scene.us(of).account_key().unwrap().to_seed().expose().as_slice()].concat();
+    let (alices, bobs) = (seed(&scene, ALICE), seed(&scene, BOB));
+    for (from, what) in
+        [(BOB, &bobs), (BOB, &alices), (ALICE_2, &alices), (ALICE_2, &bobs), (ALICE_2, &alices[..5].to_vec())]
+    {
+        scene.note(from, InboxKind::AccountKey, what);
+        assert!(scene.keys(ALICE) == keys, "from {from}");
+    }
+    for kind in [InboxKind::Introduction, InboxKind::Heartbeat] {
+        scene.note(ALICE_2, kind, &alices);
+        assert!(scene.keys(ALICE) == keys, "{kind:?}");
+    }
+    scene.assert_goes_on();
+}
+
 // spec DEL-58, ENV-32
 #[test]
 fn a_heartbeat_is_empty_and_from_a_listed_device() {

@@ -258,6 +258,23 @@ fn an_offer_is_for_one_linking_and_ten_minutes() {
     assert_eq!(joiner.joining.into_client().err(), Some(Error::Linking(LinkingError::Expired)));
 }
 
+// spec ID-71: whoever scans late has less time, so that no device is certified that has given up.
+#[test]
+fn a_linking_ends_with_its_offer() {
+    let mut world = World::of(15, &["ann"]);
+    let mut joiner = Joiner::connected(&mut world);
+    let offer = joiner.joining.offer().unwrap().clone();
+    world.now = offer.expires().before(Duration::from_secs(300));
+    begin(&mut world, 0, &offer, Role::Linked).unwrap();
+    joiner.run(&mut world);
+    confirm_new(&mut world, &mut joiner).unwrap();
+    joiner.run(&mut world);
+    world.now = offer.expires().after(Duration::from_millis(1));
+    assert_eq!(confirm_old(&mut world), Err(Error::NoLinking));
+    assert_eq!(ended(&world.nodes[0].signals), [LinkingError::Expired]);
+    assert_eq!(devices(&world, 0).len(), 1);
+}
+
 // spec ID-72
 #[test]
 fn the_relay_can_replay_garble_and_withhold_and_gets_nothing() {
@@ -307,6 +324,43 @@ fn what_cannot_be_linked_says_why() {
     assert_eq!(devices(&world, 0).len(), 16);
     let refused = begin(&mut world, 0, &offer, Role::Linked);
     assert_eq!(refused, Err(Error::Identity(IdentityError::TooManyDevices)));
+}
+
+// spec ID-79, spec ID-66, spec DEL-57
+#[test]
+fn a_primary_device_gets_the_account_key_when_it_has_shown_that_it_is_there() {
+    let mut world = World::of(14, &["ann"]);
+    let mut joiner = compared(&mut world, Role::Primary);
+    confirm_new(&mut world, &mut joiner).unwrap();
+    confirm_old(&mut world).unwrap();
+    joiner.run(&mut world);
+    let ghost = devices(&world, 0)[1];
+    assert!(world.nodes[0].client.devices(&world.account(0)).unwrap()[1].can(Capability::PRIMARY));
+    // It is gone before it has written anything. It holds nothing of the account, and so it can be removed.
+    drop(joiner);
+    world.call(0, |client, now, rng| client.remove_device(&ghost, now, rng)).unwrap();
+    world.run();
+    assert_eq!(devices(&world, 0).len(), 1);
+
+    // The next one stays: it has the key, signs, and is there for good.
+    let tablet = world.link(0, Role::Primary);
+    world.run();
+    let linked = world.link(tablet, Role::Linked);
+    world.run();
+    let id = device(&world, tablet);
+    let refused = world.call(0, |client, now, rng| client.remove_device(&id, now, rng));
+    assert_eq!(refused, Err(Error::Identity(IdentityError::PrimaryDevice)));
+    world.crash(tablet);
+    world.connect(tablet);
+    world.run();
+    world
+        .call(tablet, |client, now, rng| {
+            let gone = client.devices(&client.account()).unwrap()[2].id();
+            client.remove_device(&gone, now, rng)
+        })
+        .unwrap();
+    world.run();
+    assert!(!devices(&world, tablet).contains(&device(&world, linked)));
 }
 
 // spec ID-66, spec ID-68, A-DM-31
@@ -404,7 +458,7 @@ fn the_relay_sees_messages_of_one_size_and_no_name() {
             assert!(!frame.windows(10).any(|window| window == b"a name tha"));
         }
     }
-    assert_eq!(lengths, [6_194, 6_162, 6_162, 2_736], "opening, reveal, grant; and a heartbeat of the new device");
+    assert_eq!(lengths, [6_194, 6_162, 6_162, 2_160, 2_736], "opening, reveal, grant, account key; and a heartbeat");
     let client: &Client<MemoryStore> = &world.nodes[new].client;
     assert_eq!(client.name(), "a name that is easily found");
 }

@@ -7,7 +7,7 @@
 //! ```
 
 use undertone_wire::frame::Class;
-use undertone_wire::id::{LogId, TakeId};
+use undertone_wire::id::{EntryId, LogId, TakeId};
 
 use super::client::Client;
 use super::event::EventRow;
@@ -15,10 +15,10 @@ use super::rows::{self, Change, ClientRow, ConversationRow, Intent, Item, Kind, 
 use super::step::Step;
 use crate::conversation::ConversationId;
 use crate::crypto::{CryptoRng, random_array};
-use crate::envelope::inbox::InboxKind;
+use crate::envelope::inbox::{InboxEntry, InboxKind};
 use crate::error::Error;
 use crate::group;
-use crate::identity::{DeviceId, DeviceRequest, Grant, RelayUrl, Role};
+use crate::identity::{Capability, Device, DeviceId, DeviceRequest, Grant, KeyGrant, RelayUrl, Role};
 use crate::store::{Direction, StoreError, StoreView, Table};
 use crate::time::UnixMs;
 
@@ -57,6 +57,30 @@ impl Step<'_> {
             self.note_later(sibling, InboxKind::Heartbeat, &[])?;
         }
         Ok(())
+    }
+
+    /// A device has shown that it keeps its state: if we owe it the account key, it gets it now (rule ID-79).
+    pub(super) fn pay_key(&mut self, device: &Device) -> Result<(), Error> {
+        if !self.us.owes_key(&device.id()) || !self.us.signs_lists() {
+            return Ok(());
+        }
+        let grant = self.us.grant_key(&mut self.tx, &device.id())?.encode();
+        self.note_later(device, InboxKind::AccountKey, &grant).map(|_| ())
+    }
+
+    /// The device that certified us sends the account key.
+    pub(super) fn account_key_came(
+        &mut self,
+        device: &Device,
+        opened: &InboxEntry,
+        entry: EntryId,
+    ) -> Result<(), Error> {
+        let grant = KeyGrant::decode(&self.open_note(device, opened, entry)?)?;
+        let is_ours = device.account() == self.us.account() && device.can(Capability::PRIMARY);
+        if !is_ours || !self.is_on_newest(device)? {
+            return Err(Error::BadKeys);
+        }
+        Ok(self.us.take_key(&mut self.tx, grant)?)
     }
 
     /// We have signed another list: conversations follow it.

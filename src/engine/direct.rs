@@ -357,6 +357,7 @@ impl Step<'_> {
                 payload.open(&PayloadKey::from_wrap(&key)?)?
             }
         };
+        self.pay_key(&device)?;
         Ok((device, plaintext))
     }
 

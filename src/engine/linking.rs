@@ -147,7 +147,7 @@ impl Step<'_> {
         let mut post = Postbox::new(self.rng);
         let (state, opening) = OldOpened::open(offer, post.mailbox(), &server, self.now, self.rng)?;
         post.post(*offer.mailbox(), opening, self.rng);
-        let (new, expires) = (*offer.mailbox(), self.now.after(LINKING_TIME_MAX));
+        let (new, expires) = (*offer.mailbox(), self.now.after(LINKING_TIME_MAX).min(offer.expires()));
         let state = OldState::Opened(Box::new(state));
         self.link.linking = Some(OldLinking { post, new, role, expires, state });
         self.resume_linking();

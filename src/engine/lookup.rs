@@ -466,6 +466,7 @@ impl Step<'_> {
         match opened.kind() {
             InboxKind::Introduction => self.introduced(&device, opened, place.entry),
             InboxKind::Heartbeat => self.heartbeat(&device, opened, place.entry),
+            InboxKind::AccountKey => self.account_key_came(&device, opened, place.entry),
             InboxKind::Welcome => {
                 opened.verify_welcome(device.signing(), place).map_err(|_| Error::BadKeys)?;
                 self.welcomed(&device, opened.body())

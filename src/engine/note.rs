@@ -72,7 +72,9 @@ impl Step<'_> {
     ) -> Result<SecretBytes, Error> {
         let wrap = Wrap::decode(opened.body())?;
         let ad = note_ad(&self.us.inbox(), &entry, opened.kind());
-        Ok(wrap::open(&mut self.tx, self.us, device, &ad, &wrap, self.now)?)
+        let plaintext = wrap::open(&mut self.tx, self.us, device, &ad, &wrap, self.now)?;
+        self.pay_key(device)?;
+        Ok(plaintext)
     }
 
     /// Somebody lets the session with us turn, or has begun one.

@@ -1,14 +1,14 @@
-//! Grants: what a device with the account key hands to a new one, so that it belongs to the account.
+//! Grants: what a device with the account key hands to a new one, so that it belongs to the account; and the account key
+//! itself, which follows when the new device has shown that it is there to stay.
 
 use std::fmt;
 
-use tls_codec::{DeserializeBytes, Serialize, Size, TlsDeserializeBytes, TlsSerialize, TlsSize};
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 use undertone_wire::VLBytes;
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::IdentityError;
 use super::device::{CREDENTIAL_LEN_MAX, Credential};
-use super::encoding::VersionOne;
+use super::encoding::{VersionOne, decode, encode};
 use super::invitation::{RELAY_URL_LEN_MAX, RelayUrl};
 use super::list::{DEVICE_LIST_LEN_MAX, DeviceList};
 use super::name::{DisplayName, NAME_LEN_MAX};
@@ -17,7 +17,13 @@ use crate::crypto::{Secret32, SecretBytes};
 
 /// Bytes of the longest [`Grant`].
 pub const GRANT_LEN_MAX: usize =
-    1 + CREDENTIAL_LEN_MAX + DEVICE_LIST_LEN_MAX + 1 + 32 + 2 + NAME_LEN_MAX + 2 + RELAY_URL_LEN_MAX;
+    1 + CREDENTIAL_LEN_MAX + DEVICE_LIST_LEN_MAX + 2 + NAME_LEN_MAX + 2 + RELAY_URL_LEN_MAX;
+
+/// The version of a [`KeyGrant`], its first byte.
+const VERSION: u8 = 1;
+
+/// Bytes of a [`KeyGrant`].
+pub const KEY_GRANT_LEN: usize = 1 + 32;
 
 /// What a device of an account may do besides sending and receiving.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,16 +34,15 @@ pub enum Role {
     Linked,
 }
 
-/// What makes a new device one of an account: certificates, the list with it in, the name, and for a primary device the
-/// account key. Secret, and for the one device that asked (rule ID-67). Decoded is not yet verified.
+/// What makes a new device one of an account: certificates, the list with it in, and the name. For the one device that
+/// asked (rule ID-67). Decoded is not yet verified.
 ///
 /// ```text
-/// u8 version = 1 | credential | device list | optional seed of the account key 32 | name<V> | relay url<V>
+/// u8 version = 1 | credential | device list | name<V> | relay url<V>
 /// ```
 pub struct Grant {
     pub(super) credential: Credential,
     pub(super) list: DeviceList,
-    pub(super) account_key: Option<SigningKey>,
     pub(super) name: DisplayName,
     pub(super) relay: RelayUrl,
 }
@@ -48,27 +53,21 @@ struct Encoded {
     version: VersionOne,
     credential: Credential,
     list: DeviceList,
-    account_key: Seed,
     name: VLBytes,
     relay: VLBytes,
 }
 
-/// The account key's, perhaps.
-#[derive(TlsSerialize, TlsDeserializeBytes, TlsSize, Zeroize, ZeroizeOnDrop)]
-struct Seed(Option<[u8; 32]>);
-
 impl Grant {
     /// Encodes the grant.
-    pub fn encode(&self) -> SecretBytes {
+    pub fn encode(&self) -> Vec<u8> {
         let encoded = Encoded {
             version: VersionOne,
             credential: self.credential.clone(),
             list: self.list.clone(),
-            account_key: Seed(self.account_key.as_ref().map(|key| *key.to_seed().expose())),
             name: self.name.as_str().as_bytes().into(),
             relay: self.relay.as_str().as_bytes().into(),
         };
-        encoded.to_bytes()
+        encode(&encoded)
     }
 
     /// Decodes a grant, which must fill `bytes`.
@@ -76,27 +75,11 @@ impl Grant {
     /// # Errors
     /// [`IdentityError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, IdentityError> {
-        if bytes.len() > GRANT_LEN_MAX {
-            return Err(IdentityError::TooLong { len: bytes.len(), len_max: GRANT_LEN_MAX });
-        }
-        let encoded = Encoded::tls_deserialize_exact_bytes(bytes).map_err(|error| match error {
-            tls_codec::Error::UnknownValue(version) => IdentityError::UnknownVersion { version: version as u8 },
-            _ => IdentityError::Malformed,
-        })?;
-        if *encoded.to_bytes() != bytes {
-            return Err(IdentityError::Malformed);
-        }
-        let Encoded { version: VersionOne, credential, list, account_key, name, relay } = encoded;
+        let Encoded { version: VersionOne, credential, list, name, relay } = decode(bytes, GRANT_LEN_MAX)?;
         credential.device_certificate().check_bounds()?;
         list.check_bounds()?;
         let relay = std::str::from_utf8(relay.as_slice()).map_err(|_| IdentityError::BadRelayUrl)?;
-        Ok(Self {
-            credential,
-            list,
-            account_key: account_key.0.map(|seed| SigningKey::from_seed(&Secret32::from_bytes(seed))),
-            name: DisplayName::from_utf8(name.as_slice())?,
-            relay: RelayUrl::new(relay)?,
-        })
+        Ok(Self { credential, list, name: DisplayName::from_utf8(name.as_slice())?, relay: RelayUrl::new(relay)? })
     }
 
     /// Both certificates of the new device.
@@ -120,18 +103,53 @@ impl Grant {
     }
 }
 
-impl Encoded {
-    /// Sized once, so that no shorter buffer with a secret in it is freed on the way.
-    fn to_bytes(&self) -> SecretBytes {
-        let mut bytes = SecretBytes::new(Vec::with_capacity(self.tls_serialized_len()));
-        self.tls_serialize(&mut *bytes).expect("writing to a Vec does not fail, and every field is bounded");
-        bytes
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { credential, list, name: _, relay: _ } = self;
+        write!(f, "Grant({}, device list {})", credential.device_certificate().id(), list.list_version())
     }
 }
 
-impl fmt::Debug for Grant {
+/// The account key on its way to a device that was certified as primary (rule ID-79). Secret.
+pub struct KeyGrant(SigningKey);
+
+impl KeyGrant {
+    pub(super) fn new(key: SigningKey) -> Self {
+        Self(key)
+    }
+
+    pub(super) fn into_key(self) -> SigningKey {
+        self.0
+    }
+
+    /// Encodes it: `u8 version = 1 | seed 32`.
+    pub fn encode(&self) -> SecretBytes {
+        // Sized once, so that no shorter buffer with a secret in it is freed on the way.
+        let mut bytes = SecretBytes::new(Vec::with_capacity(KEY_GRANT_LEN));
+        bytes.push(VERSION);
+        bytes.extend_from_slice(self.0.to_seed().expose());
+        bytes
+    }
+
+    /// Decodes one, which must fill `bytes`. Whose key it is remains to be seen.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, IdentityError> {
+        match bytes.split_first() {
+            Some((&VERSION, seed)) => {
+                let seed = Secret32::from_slice(seed).ok_or(IdentityError::Malformed)?;
+                Ok(Self(SigningKey::from_seed(&seed)))
+            }
+            Some((&version, _)) => Err(IdentityError::UnknownVersion { version }),
+            None => Err(IdentityError::Malformed),
+        }
+    }
+}
+
+impl fmt::Debug for KeyGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { credential, list, account_key: _, name: _, relay: _ } = self;
-        write!(f, "Grant({}, device list {})", credential.device_certificate().id(), list.list_version())
+        let Self(key) = self;
+        write!(f, "KeyGrant({})", key.verify_key())
     }
 }

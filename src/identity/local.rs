@@ -14,7 +14,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::device::{Capability, Credential, Device, DeviceCertificate, DeviceFacts};
 use super::encoding::VersionOne;
-use super::grant::{Grant, Role};
+use super::grant::{Grant, KeyGrant, Role};
 use super::invitation::RelayUrl;
 use super::list::{self, DeviceList, Pinned};
 use super::name::DisplayName;
@@ -48,7 +48,9 @@ const ROW: &[u8] = b"local";
 
 /// Our account, as this device holds it.
 pub struct LocalIdentity {
-    account_key: Option<SigningKey>,
+    account_key: Option<Arc<SigningKey>>,
+    /// Devices that were certified as primary here and have yet to get the account key.
+    owed: Arc<Vec<DeviceId>>,
     signing: SigningKey,
     dh: DhSecret,
     seal: SealSecret,
@@ -66,6 +68,7 @@ struct Row {
     secrets: Secrets,
     credential: Credential,
     list: DeviceList,
+    owed: Vec<DeviceId>,
     name: VLBytes,
 }
 
@@ -96,7 +99,8 @@ impl LocalIdentity {
         let device = certify(account, &account_key, keys, &NewDevice::CAPABILITIES, Role::Primary, now);
         let list = DeviceList::first(account, &account_key, vec![device.clone()], now.after(LIST_LIFETIME));
         let identity = Self {
-            account_key: Some(account_key),
+            account_key: Some(Arc::new(account_key)),
+            owed: Arc::default(),
             signing,
             dh,
             seal,
@@ -120,7 +124,7 @@ impl LocalIdentity {
             return Err(IdentityError::AlreadyThere);
         }
         let NewDevice { signing, dh, seal, inbox } = keys;
-        let Grant { credential, list, account_key, name, relay: _ } = grant;
+        let Grant { credential, list, name, relay: _ } = grant;
         let device = credential.verify(Some(now))?;
         let capabilities = credential.device_certificate().capabilities();
         let asked = capabilities.iter().filter(|capability| **capability != Capability::PRIMARY);
@@ -130,14 +134,10 @@ impl LocalIdentity {
         if !is_ours {
             return Err(IdentityError::NotOurKeys);
         }
-        let is_fitting = account_key.as_ref().is_none_or(|key| key.verify_key() == *device.account_key())
-            && account_key.is_some() == device.can(Capability::PRIMARY);
-        if !is_fitting {
-            return Err(IdentityError::WrongAccountKey);
-        }
         let own = list::pin(None, credential.account_certificate(), &list, now)?;
         own.device(&device.id()).ok_or(IdentityError::UnknownDevice)?;
-        let identity = Self { account_key, signing, dh, seal, inbox, device, own: Arc::new(own), name };
+        let (account_key, owed) = (None, Arc::default());
+        let identity = Self { account_key, owed, signing, dh, seal, inbox, device, own: Arc::new(own), name };
         identity.store(tx);
         Ok(identity)
     }
@@ -181,16 +181,14 @@ impl LocalIdentity {
         let keys = (*request.signing(), *request.dh());
         let certificate = certify(self.account(), key, keys, request.capabilities(), role, now);
         devices.push(certificate.clone());
-        let account_key = match role {
-            Role::Primary => Some(SigningKey::from_seed(&key.to_seed())),
-            Role::Linked => None,
-        };
         let list = self.device_list().next(key, devices, now.after(LIST_LIFETIME));
+        if role == Role::Primary {
+            Arc::make_mut(&mut self.owed).push(certificate.id());
+        }
         self.hold(tx, list);
         Ok(Grant {
             credential: Credential::new(self.account_certificate().clone(), certificate),
             list: self.device_list().clone(),
-            account_key,
             name: self.name.clone(),
             relay,
         })
@@ -207,7 +205,7 @@ impl LocalIdentity {
             return Err(IdentityError::OwnDevice);
         }
         let removed = self.own.device(device).ok_or(IdentityError::UnknownDevice)?;
-        if removed.can(Capability::PRIMARY) {
+        if removed.can(Capability::PRIMARY) && !self.owed.contains(device) {
             return Err(IdentityError::PrimaryDevice);
         }
         let rest = self.device_list().devices().iter().filter(|other| other.id() != *device).cloned().collect();
@@ -227,6 +225,7 @@ impl LocalIdentity {
         }
         let adoption = if newer.device(&self.device.id()).is_some() { Adoption::Newer } else { Adoption::WithoutUs };
         self.own = Arc::new(newer);
+        self.forget_debts();
         self.store(tx);
         Ok(adoption)
     }
@@ -259,23 +258,66 @@ impl LocalIdentity {
     /// The account key, if this device may sign lists.
     fn listing_key(&self) -> Result<&SigningKey, IdentityError> {
         let is_listed = self.own.device(&self.device.id()).is_some();
-        self.account_key.as_ref().filter(|_| is_listed).ok_or(IdentityError::NoAccountKey)
+        self.account_key.as_deref().filter(|_| is_listed).ok_or(IdentityError::NoAccountKey)
     }
 
     /// Makes a list that we have signed ours, and writes it.
     fn hold(&mut self, tx: &mut Tx<'_>, list: DeviceList) {
         self.own = Arc::new(Pinned::from_verified(self.account_certificate().clone(), list));
+        self.forget_debts();
         self.store(tx);
+    }
+
+    /// To a device that is on the list no more, nothing is owed.
+    fn forget_debts(&mut self) {
+        if self.owed.iter().any(|device| self.own.device(device).is_none()) {
+            Arc::make_mut(&mut self.owed).retain(|device| self.own.device(device).is_some());
+        }
+    }
+
+    /// Whether a device was certified as primary here, and has yet to get the account key (rule ID-79).
+    pub fn owes_key(&self, device: &DeviceId) -> bool {
+        self.owed.contains(device)
+    }
+
+    /// Pays what is owed to a device: the account key, which is to leave in the same step (rule ID-79).
+    ///
+    /// # Errors
+    /// [`IdentityError::NoAccountKey`]; [`IdentityError::UnknownDevice`] if nothing is owed to it.
+    pub fn grant_key(&mut self, tx: &mut Tx<'_>, device: &DeviceId) -> Result<KeyGrant, IdentityError> {
+        let grant = KeyGrant::new(SigningKey::from_seed(&self.listing_key()?.to_seed()));
+        if !self.owes_key(device) {
+            return Err(IdentityError::UnknownDevice);
+        }
+        Arc::make_mut(&mut self.owed).retain(|other| other != device);
+        self.store(tx);
+        Ok(grant)
+    }
+
+    /// Takes the account key that another device of the account has sent (rule ID-79).
+    ///
+    /// # Errors
+    /// [`IdentityError::WrongAccountKey`] if it is another account's, or this device was not certified as primary.
+    pub fn take_key(&mut self, tx: &mut Tx<'_>, grant: KeyGrant) -> Result<(), IdentityError> {
+        let key = grant.into_key();
+        if key.verify_key() != *self.device.account_key() || !self.device.can(Capability::PRIMARY) {
+            return Err(IdentityError::WrongAccountKey);
+        }
+        self.account_key = Some(Arc::new(key));
+        self.store(tx);
+        Ok(())
     }
 
     /// What is in memory besides the row: to be put back if the writes since are.
     pub(crate) fn mark(&self) -> IdentityMark {
-        IdentityMark(Arc::clone(&self.own))
+        let (own, owed) = (Arc::clone(&self.own), Arc::clone(&self.owed));
+        IdentityMark { own, owed, account_key: self.account_key.clone() }
     }
 
     /// Forgets in memory what was changed since `mark`.
     pub(crate) fn undo_to(&mut self, mark: &IdentityMark) {
-        self.own = Arc::clone(&mark.0);
+        let IdentityMark { own, owed, account_key } = mark.clone();
+        (self.own, self.owed, self.account_key) = (own, owed, account_key);
     }
 
     /// This device.
@@ -295,7 +337,7 @@ impl LocalIdentity {
 
     /// The account's key; a linked device has none.
     pub fn account_key(&self) -> Option<&SigningKey> {
-        self.account_key.as_ref()
+        self.account_key.as_deref()
     }
 
     /// This device's signing key.
@@ -355,6 +397,7 @@ impl LocalIdentity {
             },
             credential: self.device.certificates().clone(),
             list: self.device_list().clone(),
+            owed: self.owed.to_vec(),
             name: self.name.as_str().as_bytes().into(),
         };
         // Sized once, so that no shorter buffer with secrets in it is freed on the way.
@@ -366,11 +409,12 @@ impl LocalIdentity {
 
 impl Row {
     fn into_identity(self) -> Result<LocalIdentity, IdentityError> {
-        let Self { version: VersionOne, secrets, credential, list, name } = self;
+        let Self { version: VersionOne, secrets, credential, list, owed, name } = self;
         let signing_key = |seed: &[u8; 32]| SigningKey::from_seed(&Secret32::from_bytes(*seed));
         let certificate = credential.account_certificate().clone();
         let identity = LocalIdentity {
-            account_key: secrets.account.as_ref().map(signing_key),
+            account_key: secrets.account.as_ref().map(signing_key).map(Arc::new),
+            owed: Arc::new(owed),
             signing: signing_key(&secrets.signing),
             dh: DhSecret::from_secret(&Secret32::from_bytes(secrets.dh)),
             seal: SealSecret::from_seed(Secret32::from_bytes(secrets.seal)),
@@ -411,7 +455,11 @@ pub enum Adoption {
 
 /// What [`LocalIdentity::undo_to`] goes back to.
 #[derive(Clone)]
-pub(crate) struct IdentityMark(Arc<Pinned>);
+pub(crate) struct IdentityMark {
+    own: Arc<Pinned>,
+    owed: Arc<Vec<DeviceId>>,
+    account_key: Option<Arc<SigningKey>>,
+}
 
 /// Certifies a device of an account.
 fn certify(
@@ -433,7 +481,7 @@ fn certify(
 
 impl fmt::Debug for LocalIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { account_key: _, signing: _, dh: _, seal: _, inbox: _, device, own, name: _ } = self;
+        let Self { account_key: _, owed: _, signing: _, dh: _, seal: _, inbox: _, device, own, name: _ } = self;
         write!(f, "LocalIdentity({device:?}, device list {})", own.list_version())
     }
 }

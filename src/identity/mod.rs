@@ -30,7 +30,7 @@ pub use device::{
     CAPABILITIES_MAX, CREDENTIAL_LEN_MAX, Capability, Credential, DEVICE_CERTIFICATE_LEN_MAX, Device, DeviceCertificate,
 };
 pub use error::IdentityError;
-pub use grant::{GRANT_LEN_MAX, Grant, Role};
+pub use grant::{GRANT_LEN_MAX, Grant, KEY_GRANT_LEN, KeyGrant, Role};
 pub use invitation::{INVITATION_LEN_MAX, Invitation, InvitationError, RELAY_URL_LEN_MAX, RelayUrl};
 pub use list::{
     DEVICE_LIST_LEN_MAX, DEVICES_MAX, DeviceList, DeviceListHash, EXPIRED_GRACE, Freshness, ListVersion, Pinned,

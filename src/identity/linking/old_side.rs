@@ -62,7 +62,7 @@ impl OldOpened {
         let first = FirstKeys::derive(offer, &secret.public(), &agreed);
         let body = Opening { kem: kem.public(), commitment: commitment(&nonce), mailbox: own };
         let opening = seal(&first.opening, MessageStep::Opening, secret.public().as_bytes(), &opening_body(&body));
-        let expires = now.after(LINKING_TIME_MAX);
+        let expires = now.after(LINKING_TIME_MAX).min(offer.expires());
         Ok((Self { first, agreed, kem, nonce, opening: opening.clone(), expires }, opening))
     }
 

@@ -19,7 +19,7 @@ use crate::crypto::sign::SigningKey;
 use crate::identity::encoding::encode;
 use crate::identity::invitation::base32;
 use crate::identity::{
-    DeviceRequest, Grant, IdentityError, LocalIdentity, NewDevice, RELAY_URL_LEN_MAX, RelayUrl, Role,
+    Capability, DeviceRequest, Grant, IdentityError, LocalIdentity, NewDevice, RELAY_URL_LEN_MAX, RelayUrl, Role,
 };
 use crate::store::{MemoryStore, Overlay, Store, Tx};
 use crate::time::UnixMs;
@@ -159,7 +159,8 @@ fn both_show_the_same_six_digits_and_the_grant_arrives() {
         let device = LocalIdentity::take_up(&mut tx, keys, taken, NOW).unwrap();
         assert_eq!(device.account(), account.account());
         assert_eq!(device.own_devices(), account.own_devices());
-        assert_eq!(device.account_key().is_some(), role == Role::Primary);
+        assert_eq!(device.device().can(Capability::PRIMARY), role == Role::Primary);
+        assert!(device.account_key().is_none(), "it comes later");
     }
 }
 

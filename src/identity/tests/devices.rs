@@ -11,7 +11,8 @@ use crate::crypto::tests::assert_hidden;
 use crate::identity::new_device::DEVICE_REQUEST_LEN_MAX;
 use crate::identity::{
     Adoption, CERTIFICATE_LIFETIME, Capability, DEVICES_MAX, DeviceList, DeviceRequest, Freshness, GRANT_LEN_MAX,
-    Grant, IdentityError, LIST_LIFETIME, ListVersion, LocalIdentity, NewDevice, RelayUrl, Renewal, Role, list,
+    Grant, IdentityError, KEY_GRANT_LEN, KeyGrant, LIST_LIFETIME, ListVersion, LocalIdentity, NewDevice, RelayUrl,
+    Renewal, Role, list,
 };
 use crate::store::{MemoryStore, Overlay, Store, StoreError, Table, Tx};
 use crate::time::UnixMs;
@@ -57,11 +58,25 @@ impl Machine {
         self.step(|us, tx| us.certify(tx, request, role, relay(), NOW))
     }
 
-    /// Certifies a device and lets it take up the grant.
+    /// Certifies a device and lets it take up the grant, and the key if it is to have it.
     fn link(&mut self, seed: u64, role: Role) -> Self {
+        let mut new = self.link_without_key(seed, role);
+        if role == Role::Primary {
+            let grant = self.grant_key(&new).unwrap();
+            new.step(|us, tx| us.take_key(tx, grant)).unwrap();
+        }
+        new
+    }
+
+    fn link_without_key(&mut self, seed: u64, role: Role) -> Self {
         let keys = new_device(seed);
         let grant = self.certify(&keys.request(), role).unwrap();
         Self::taken_up(keys, grant, NOW).unwrap()
+    }
+
+    fn grant_key(&mut self, to: &Self) -> Result<KeyGrant, IdentityError> {
+        let id = to.us.device().id();
+        self.step(|us, tx| us.grant_key(tx, &id))
     }
 
     fn remove(&mut self, device: &Self) -> Result<(), IdentityError> {
@@ -249,6 +264,71 @@ fn a_removed_device_is_left_out_and_learns_it() {
     assert_eq!(phone.remove(&laptop), Err(IdentityError::UnknownDevice));
 }
 
+// spec ID-79, ID-66, ID-62
+#[test]
+fn the_account_key_is_owed_until_it_is_given_and_once() {
+    let mut phone = Machine::first(40);
+    let mut laptop = phone.link_without_key(41, Role::Linked);
+    let mut tablet = phone.link_without_key(42, Role::Primary);
+    let id = |machine: &Machine| machine.us.device().id();
+    for us in [&phone.us, &phone.reloaded()] {
+        assert_eq!([id(&laptop), id(&tablet)].map(|device| us.owes_key(&device)), [false, true]);
+    }
+    // A device without the key owes and gives nothing, and neither has the new one it yet.
+    assert_eq!(phone.grant_key(&laptop).err(), Some(IdentityError::UnknownDevice));
+    assert_eq!(laptop.grant_key(&tablet).err(), Some(IdentityError::NoAccountKey));
+    assert!(tablet.us.device().can(Capability::PRIMARY) && !tablet.us.signs_lists());
+
+    let grant = phone.grant_key(&tablet).unwrap();
+    assert_eq!(phone.grant_key(&tablet).err(), Some(IdentityError::UnknownDevice), "once");
+    assert!(!phone.reloaded().owes_key(&id(&tablet)));
+    assert_eq!(phone.remove(&tablet), Err(IdentityError::PrimaryDevice));
+    // It is for the one device: not for a linked one, nor is another account's key for anybody.
+    let copy = || KeyGrant::decode(&grant.encode()).unwrap();
+    let strange = KeyGrant::new(SigningKey::random(&mut StdRng::seed_from_u64(1)));
+    assert_eq!(laptop.step(|us, tx| us.take_key(tx, copy())), Err(IdentityError::WrongAccountKey));
+    assert_eq!(tablet.step(|us, tx| us.take_key(tx, strange)), Err(IdentityError::WrongAccountKey));
+    assert!(laptop.us.account_key().is_none() && tablet.us.account_key().is_none());
+    for _ in 0..2 {
+        tablet.step(|us, tx| us.take_key(tx, copy())).unwrap();
+        assert_eq!(tablet.reloaded().account_key().unwrap().to_seed(), phone.us.account_key().unwrap().to_seed());
+        assert!(tablet.us.signs_lists());
+    }
+}
+
+// spec ID-66, ID-79
+#[test]
+fn a_primary_device_that_never_got_the_key_can_be_removed() {
+    let mut phone = Machine::first(43);
+    let tablet = phone.link_without_key(44, Role::Primary);
+    phone.remove(&tablet).unwrap();
+    assert!(!phone.us.owes_key(&tablet.us.device().id()));
+    assert_eq!(phone.grant_key(&tablet).err(), Some(IdentityError::UnknownDevice));
+    // And if another device removes it, nothing is owed to it either.
+    let mut other = phone.link(45, Role::Primary);
+    let ghost = phone.link_without_key(46, Role::Primary);
+    let key = SigningKey::from_seed(&phone.us.account_key().unwrap().to_seed());
+    let without = phone.us.device_list().next(&key, phone.list().devices()[..2].to_vec(), NOW.after(30 * DAY));
+    assert_eq!(phone.adopt(&without), Ok(Adoption::Newer));
+    assert!(!phone.us.owes_key(&ghost.us.device().id()) && !phone.reloaded().owes_key(&ghost.us.device().id()));
+    assert_eq!(other.adopt(&without), Ok(Adoption::Newer));
+}
+
+// spec ID-79, ENC-01
+#[test]
+fn a_key_grant_has_one_encoding() {
+    let grant = KeyGrant::new(SigningKey::random(&mut StdRng::seed_from_u64(1)));
+    let bytes = grant.encode();
+    assert_eq!((bytes.len(), bytes[0]), (KEY_GRANT_LEN, 1));
+    assert_eq!(KeyGrant::decode(&bytes).unwrap().encode(), bytes);
+    for len in 0..bytes.len() {
+        assert_eq!(KeyGrant::decode(&bytes[..len]).err(), Some(IdentityError::Malformed));
+    }
+    assert_eq!(KeyGrant::decode(&[&bytes[..], &[0]].concat()).err(), Some(IdentityError::Malformed));
+    let version = IdentityError::UnknownVersion { version: 2 };
+    assert_eq!(KeyGrant::decode(&[&[2], &bytes[1..]].concat()).err(), Some(version));
+}
+
 // spec ID-66
 #[test]
 fn a_device_removes_neither_itself_nor_a_primary_one() {
@@ -345,8 +425,6 @@ fn primary_devices_renew_the_list_one_after_the_other() {
 fn a_grant_that_does_not_fit_is_refused_and_leaves_nothing() {
     let mut phone = Machine::first(25);
     let grant = phone.certify(&new_device(26).request(), Role::Linked).unwrap();
-    let primary = phone.certify(&new_device(27).request(), Role::Primary).unwrap();
-    let key = SigningKey::from_seed(&phone.us.account_key().unwrap().to_seed());
     let other_account = Machine::first(28);
     let later = NOW.after(CERTIFICATE_LIFETIME).after(DAY);
     let list_later = NOW.after(LIST_LIFETIME).after(31 * DAY);
@@ -354,17 +432,11 @@ fn a_grant_that_does_not_fit_is_refused_and_leaves_nothing() {
     let less = Machine::first(25).certify(&of_less, Role::Linked).unwrap();
     let refused = |seed: u64, grant: Grant, now: UnixMs| Machine::taken_up(new_device(seed), grant, now).err().unwrap();
 
-    let with_key = |grant: &Grant, key: Option<SigningKey>| changed(grant, |grant| grant.account_key = key);
     let with_list = |list: DeviceList| changed(&grant, |grant| grant.list = list);
     let unchanged = || changed(&grant, |_| {});
-    let copy = SigningKey::from_seed(&key.to_seed());
-    let strange = SigningKey::random(&mut StdRng::seed_from_u64(1));
     let cases = [
         ("for another device", 29, unchanged(), NOW, IdentityError::NotOurKeys),
         ("for less than asked", 26, less, NOW, IdentityError::NotOurKeys),
-        ("a key for a linked device", 26, with_key(&grant, Some(copy)), NOW, IdentityError::WrongAccountKey),
-        ("no key for a primary one", 27, with_key(&primary, None), NOW, IdentityError::WrongAccountKey),
-        ("another account's key", 27, with_key(&primary, Some(strange)), NOW, IdentityError::WrongAccountKey),
         ("a list without us", 26, with_list(Machine::first(25).list()), NOW, IdentityError::UnknownDevice),
         ("another account's list", 26, with_list(other_account.list()), NOW, IdentityError::WrongAccount),
         ("an expired certificate", 26, unchanged(), later, IdentityError::Expired { not_after: later.before(DAY) }),
@@ -442,8 +514,9 @@ fn neither_a_new_device_nor_a_grant_shows_a_secret() {
     assert_hidden(&keys, keys.seal.seed().expose());
     let mut phone = Machine::first(36);
     let grant = phone.certify(&keys.request(), Role::Primary).unwrap();
-    assert_hidden(&grant, phone.us.account_key().unwrap().to_seed().expose());
     assert!(!format!("{grant:?}").contains("Ann"));
+    let laptop = Machine::taken_up(keys, grant, NOW).unwrap();
+    assert_hidden(&phone.grant_key(&laptop).unwrap(), phone.us.account_key().unwrap().to_seed().expose());
 }
 
 #[test]
@@ -453,11 +526,23 @@ fn what_is_undone_is_undone_in_memory_too() {
     let overlay = Overlay::default();
     let mut tx = Tx::new(&phone.store, &overlay);
     let (rows, memory) = (tx.mark(), phone.us.mark());
-    phone.us.certify(&mut tx, &new_device(38).request(), Role::Linked, relay(), NOW).unwrap();
+    let grant = phone.us.certify(&mut tx, &new_device(38).request(), Role::Primary, relay(), NOW).unwrap();
+    let tablet = grant.credential().device_certificate().id();
+    assert!(phone.list() != before && phone.us.owes_key(&tablet));
     tx.undo_to(rows);
     phone.us.undo_to(&memory);
-    assert_eq!(phone.list(), before);
+    assert!(phone.list() == before && !phone.us.owes_key(&tablet));
     phone.assert_durable();
+
+    // And a key that was taken.
+    let mut tablet = phone.link_without_key(39, Role::Primary);
+    let grant = phone.grant_key(&tablet).unwrap();
+    let mut tx = Tx::new(&tablet.store, &overlay);
+    let (rows, memory) = (tx.mark(), tablet.us.mark());
+    tablet.us.take_key(&mut tx, grant).unwrap();
+    tx.undo_to(rows);
+    tablet.us.undo_to(&memory);
+    assert!(tablet.us.account_key().is_none() && tx.into_batch().is_empty());
 }
 
 // A-FA-06
