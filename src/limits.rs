@@ -143,8 +143,8 @@ pub const TYPING_INTERVAL: Duration = Duration::from_secs(3);
 /// Welcomes of one sender into one group that wait until we have read that we were removed from it.
 pub const WELCOMES_WAITING_MAX: usize = 8;
 
-/// How many generations ahead of our reading an introduction to a direct log may be: 64 rows of each log at most.
-pub const EARLY_GENERATIONS_MAX: u64 = 64;
+/// Introductions of one device to later generations of a direct log than we have read: with lists of full length 64 kB.
+pub const EARLY_INTRODUCTIONS_MAX: usize = 8;
 
 /// Heads that are remembered of each log, to compare with the evidence of others.
 pub const HEADS_MAX: u64 = 256;

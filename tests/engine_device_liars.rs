@@ -16,17 +16,18 @@ use undertone::dm::wrap::Wrap;
 use undertone::engine::{Event, Reason, Suspicion};
 use undertone::envelope::DedupId;
 use undertone::envelope::address::InboxAddress;
-use undertone::envelope::first_contact::{IntroducedMember, Introduction, LogSecrets};
+use undertone::envelope::first_contact::{IntroducedMember, Introduction, LogPlace, LogSecrets};
 use undertone::envelope::inbox::{self, InboxEntry, InboxKind, InboxPlace};
 use undertone::envelope::{
     Delivered, DevicePlace, DirectBody, DirectForm, DirectWrap, Envelope, EpochEvidence, Evidence, Extensions, Fanout,
-    Frame, FrameKind, IfUnknown, ListName, LogKeys, NamedLists, Parcel, ParcelKind, SenderSeq, Side, TurnBody, shell,
+    Frame, FrameKind, IfUnknown, ListName, LogKeys, LogOrder, LogRoot, NamedLists, Parcel, ParcelKind, SenderSeq, Side,
+    TurnBody, shell,
 };
-use undertone::identity::{DeviceId, DeviceList, DisplayName, LocalIdentity, RelayUrl, peers};
+use undertone::identity::{AccountCertificate, DeviceId, DeviceList, DisplayName, LocalIdentity, RelayUrl, peers};
 use undertone::store::{Overlay, Store, Table, Tx};
-use undertone_wire::frame::{Class, EntryContent, NewEntry, SlotKind};
+use undertone_wire::frame::{Checkpoint, Class, EntryContent, NewEntry, SlotKind};
 use undertone_wire::gate::Gate;
-use undertone_wire::id::{EntryId, LogId, Seq, SlotId};
+use undertone_wire::id::{EntryId, Generation, LogId, Seq, SlotId};
 
 const ALICE: usize = 0;
 const BOB: usize = 1;
@@ -220,6 +221,16 @@ impl Scene {
         let tables =
             [Table::Sessions, Table::SkippedKeys, Table::Prekeys, Table::Peers, Table::Identity, Table::Rosters];
         tables.iter().map(|table| self.world.nodes[node].store.rows(*table)).collect()
+    }
+
+    /// A device hears what is said by those whose sessions no test has used, and is heard.
+    fn assert_is_in(&mut self, node: usize) {
+        for (from, to) in [(ALICE, node), (ALICE_2, node), (node, ALICE), (node, ALICE_2)] {
+            let text = format!("from {from} to {to}");
+            self.world.say(from, self.id, &text);
+            self.world.run();
+            assert_eq!(self.world.texts(to, self.id).last(), Some(&text));
+        }
     }
 
     fn assert_goes_on(&mut self) {
@@ -534,21 +545,40 @@ fn a_body_whose_lists_recipients_or_wraps_are_changed_does_not_open() {
 }
 
 impl Scene {
-    /// Puts an introduction by `from` into Alice's inbox, in the session between them.
+    /// Puts an introduction by `from` to a new log into Alice's inbox, in the session between them.
     fn introduce(&mut self, from: usize, members: [IntroducedMember; 2]) {
-        let start = undertone_wire::frame::Checkpoint { seq: Seq::from_u64(0), head: undertone_wire::chain::EMPTY };
+        let versions = members.each_ref().map(|member| DeviceList::decode(&member.device_list).unwrap().list_version());
+        let order = LogOrder { lists: versions.iter().map(|version| version.as_u64()).sum(), round: 0 };
         let secrets = LogSecrets::first(Secret32::from_bytes(self.world.rng.random()));
+        let place = LogPlace { conversation: conversation_of(&members), order, generation: Generation::FIRST };
+        let start = Checkpoint { seq: Seq::from_u64(0), head: undertone_wire::chain::EMPTY };
+        self.introduce_to(from, ALICE, place, secrets, start, members);
+    }
+
+    /// Puts any introduction by `from` into the inbox of `to`, in the session between them.
+    fn introduce_to(
+        &mut self,
+        from: usize,
+        to: usize,
+        place: LogPlace,
+        secrets: LogSecrets,
+        checkpoint: Checkpoint,
+        members: [IntroducedMember; 2],
+    ) {
         let relay = RelayUrl::new("ws://relay.example").unwrap();
-        let first = undertone_wire::id::Generation::FIRST;
-        let plaintext = Introduction::new(first, secrets, start, members, relay).encode();
-        self.note(from, InboxKind::Introduction, &plaintext);
+        let plaintext = Introduction::new(place, secrets, checkpoint, members, relay).encode();
+        self.note_to(from, to, InboxKind::Introduction, &plaintext);
     }
 
     /// Puts a note by `from` into Alice's inbox, in the session between them.
     fn note(&mut self, from: usize, kind: InboxKind, plaintext: &[u8]) {
-        let (address, sender) = (self.address_of_alice(), self.us(from));
+        self.note_to(from, ALICE, kind, plaintext);
+    }
+
+    fn note_to(&mut self, from: usize, to: usize, kind: InboxKind, plaintext: &[u8]) {
+        let (address, sender) = (self.address_of(to), self.us(from));
         let entry = EntryId::from_bytes(self.world.rng.random());
-        let recipient = self.world.nodes[ALICE].client.device();
+        let recipient = self.world.nodes[to].client.device();
         let ad = [address.inbox().as_bytes().as_slice(), entry.as_bytes(), &[kind as u8]].concat();
         let store = self.world.nodes[from].store.snapshot();
         let overlay = Overlay::default();
@@ -565,8 +595,74 @@ impl Scene {
         self.world.run();
     }
 
-    fn address_of_alice(&self) -> InboxAddress {
-        let slot = SlotId::of_owner(&self.us(ALICE).signing_key().verify_key());
+    /// The root of the log, as anybody has it who was ever introduced to it, and its order.
+    fn root(&self) -> (LogRoot, LogOrder) {
+        // Behind the secret: the root as `opaque<V>`, u64 lists, u32 round.
+        let rows = self.world.nodes[BOB].store.rows(Table::Logs);
+        let row = &rows.iter().find(|(key, _)| key.as_slice() == self.log.as_bytes()).unwrap().1;
+        assert_eq!((row[81], row[114]), (32, 32));
+        let root = LogRoot::from_secret(Secret32::from_slice(&row[115..147]).unwrap());
+        let lists = u64::from_be_bytes(row[147..155].try_into().unwrap());
+        let order = LogOrder { lists, round: u32::from_be_bytes(row[155..159].try_into().unwrap()) };
+        assert_eq!(root.log_id(&self.id, order), self.log);
+        (root, order)
+    }
+
+    /// Where the log was turned last, and the secret that Bob has of it.
+    fn turned(&self) -> (Checkpoint, [u8; 32]) {
+        let log = &self.world.relay.logs[&self.log];
+        assert!(log.entries.last().unwrap().turn.is_some(), "the turn is the last entry");
+        let secrets = self.world.nodes[BOB].direct_secrets();
+        let secret = &secrets.iter().find(|(of, at, _)| (*of, *at) == (self.log, log.generation())).unwrap().2;
+        (Checkpoint { seq: Seq::from_u64(log.entries.len() as u64), head: log.head() }, *secret.expose())
+    }
+
+    /// Somebody introduces a device of Bob's to the generation that the log is in.
+    fn introduce_to_turned(
+        &mut self,
+        (from, to): (usize, usize),
+        conversation: ConversationId,
+        secret: [u8; 32],
+        checkpoint: Checkpoint,
+        members: [IntroducedMember; 2],
+    ) {
+        let (root, order) = self.root();
+        let generation = self.world.relay.logs[&self.log].generation();
+        let place = LogPlace { conversation, order, generation };
+        let secrets = LogSecrets { generation_secret: Secret32::from_bytes(secret), root };
+        self.introduce_to(from, to, place, secrets, checkpoint, members);
+    }
+
+    /// A third device of Bob's, whom all know but a third one of Alice's; and a turn by this one, which has no wrap for it,
+    /// and cannot have: the directory has none of its prekeys, until they are put back.
+    fn leave_out_a_third(&mut self, is_away: bool) -> (usize, Slots) {
+        let (id, third) = (self.id, self.world.enlist(BOB));
+        self.world.connect(third);
+        self.world.run();
+        for node in [ALICE, BOB, ALICE_2, BOB_2, third] {
+            self.world.say(node, id, "good morning");
+            self.world.run();
+        }
+        let key = (SlotId::of_owner(&self.us(third).signing_key().verify_key()), SlotKind::PrekeyBundle);
+        let bundle = self.world.relay.slots.remove(&key).unwrap();
+        let alices = self.world.enlist(ALICE);
+        self.world.connect(alices);
+        self.world.run();
+        if is_away {
+            self.world.disconnect(third);
+        }
+        self.world.call(alices, |client, now, rng| client.turn_direct(&id, now, rng)).unwrap();
+        self.world.run();
+        assert_eq!(self.world.relay.logs[&self.log].generation().as_u64(), 3);
+        (third, vec![(key, bundle)])
+    }
+
+    fn logs(&self, node: usize) -> Vec<undertone::store::Row> {
+        self.world.nodes[node].store.rows(Table::Logs)
+    }
+
+    fn address_of(&self, node: usize) -> InboxAddress {
+        let slot = SlotId::of_owner(&self.us(node).signing_key().verify_key());
         InboxAddress::decode(&self.world.relay.slots[&(slot, SlotKind::InboxAddress)].body).unwrap()
     }
 
@@ -619,6 +715,125 @@ fn a_heartbeat_is_empty_and_from_a_listed_device() {
     let keys = scene.keys(ALICE);
     scene.note(BOB_2, InboxKind::Heartbeat, b"");
     assert!(scene.keys(ALICE) == keys);
+}
+
+/// What the directory holds.
+type Slots = Vec<((SlotId, SlotKind), sim::relay::Slot)>;
+
+/// The conversation of two people, as their certificates name them.
+fn conversation_of(members: &[IntroducedMember; 2]) -> ConversationId {
+    let account =
+        |member: &IntroducedMember| AccountCertificate::decode(&member.certificate).unwrap().verify().unwrap();
+    ConversationId::direct(&account(&members[0]), &account(&members[1]))
+}
+
+// spec DEL-84: whoever waits to be introduced takes only what the turn has said, and only in its conversation.
+#[test]
+fn a_device_that_was_left_out_takes_no_secret_but_that_of_the_turn() {
+    let mut scene = Scene::new(8);
+    let carol = scene.world.add("carol");
+    scene.world.connect(carol);
+    let (third, slots) = scene.leave_out_a_third(false);
+    let (checkpoint, secret) = scene.turned();
+    assert_eq!(scene.unreadable(third), [(checkpoint.seq, Reason::NotAddressed)]);
+    // A stranger who has come by the root of the log.
+    scene.world.befriend(third, carol);
+    scene.world.run();
+    let mut strangers = [scene.member(carol, None), scene.member(BOB, None)];
+    if scene.world.account(carol) > scene.world.account(BOB) {
+        strangers.reverse();
+    }
+    let members = scene.members(scene.member(ALICE, None), scene.member(BOB, None));
+    let older = scene.members(scene.member(ALICE, Some(&scene.first_list.clone())), scene.member(BOB, None));
+    let elsewhere = Checkpoint { head: undertone_wire::chain::EMPTY, ..checkpoint };
+    let (id, with_carol) = (scene.id, conversation_of(&strangers));
+    let row = |scene: &Scene, table: Table| {
+        let mut rows = scene.world.nodes[third].store.rows(table).into_iter();
+        rows.find(|(key, _)| key.as_slice() == scene.log.as_bytes()).unwrap().1
+    };
+    let rows = |scene: &Scene| (row(scene, Table::Logs), row(scene, Table::Rosters));
+    let before = rows(&scene);
+    for (what, from, conversation, secret, checkpoint, members) in [
+        ("by a stranger", carol, with_carol, secret, checkpoint, &strangers),
+        ("by a stranger, of this conversation", carol, id, secret, checkpoint, &strangers),
+        ("by a stranger, with the lists of others", carol, id, secret, checkpoint, &members),
+        ("another secret", BOB, id, [7; 32], checkpoint, &members),
+        ("another place", BOB, id, secret, elsewhere, &members),
+        ("another list", BOB, id, secret, checkpoint, &older),
+    ] {
+        scene.introduce_to_turned((from, third), conversation, secret, checkpoint, members.clone());
+        assert!(rows(&scene) == before, "{what}");
+    }
+    scene.introduce_to_turned((BOB, third), id, secret, checkpoint, members);
+    assert!(rows(&scene) != before, "and this is it");
+    scene.world.relay.slots.extend(slots);
+    scene.assert_goes_on();
+    scene.assert_is_in(third);
+}
+
+// spec DEL-84: what an introduction has said too early is checked when its turn comes, and none stands in the way of another.
+#[test]
+fn an_introduction_that_comes_before_its_turn_serves_only_if_it_is_right() {
+    let base = {
+        let mut scene = Scene::new(9);
+        let left_out = scene.leave_out_a_third(true);
+        (scene, left_out)
+    };
+    let ((scene, (third, slots)), right, wrong) = (base, BOB, BOB_2);
+    let (checkpoint, secret) = scene.turned();
+    let members = scene.members(scene.member(ALICE, None), scene.member(BOB, None));
+    for said in [&[wrong][..], &[wrong, right], &[right, wrong]] {
+        let mut scene = Scene { world: scene.world.fork(said.len() as u64), first_list: Vec::new(), ..scene };
+        for from in said {
+            let secret = if *from == right { secret } else { [9; 32] };
+            scene.introduce_to_turned((*from, third), scene.id, secret, checkpoint, members.clone());
+        }
+        scene.world.connect(third);
+        scene.world.run();
+        let reasons: Vec<_> = scene.unreadable(third).into_iter().map(|(_, reason)| reason).collect();
+        if !said.contains(&right) {
+            assert_eq!(reasons, [Reason::NotAddressed]);
+            continue;
+        }
+        assert_eq!(reasons, [], "{said:?}");
+        scene.world.relay.slots.extend(slots.clone());
+        scene.world.connect_all();
+        scene.world.run();
+        scene.assert_goes_on();
+        scene.assert_is_in(third);
+    }
+}
+
+// spec DEL-84: who is left out and missed the turns behind comes in where it is introduced.
+#[test]
+fn an_introduction_to_a_later_generation_serves_whoever_cannot_read_up_to_it() {
+    let mut scene = Scene::new(10);
+    let (third, slots) = scene.leave_out_a_third(false);
+    let (id, log) = (scene.id, scene.log);
+    for _ in 0..2 {
+        scene.world.say(ALICE, id, "not for the third");
+        scene.world.run();
+        scene.world.call(BOB, |client, now, rng| client.turn_direct(&id, now, rng)).unwrap();
+        scene.world.run();
+    }
+    assert_eq!(scene.world.relay.logs[&log].generation().as_u64(), 5);
+    // One that is not what the relay has, then one that is.
+    let (checkpoint, secret) = scene.turned();
+    let members = scene.members(scene.member(ALICE, None), scene.member(BOB, None));
+    let before = scene.logs(third);
+    scene.introduce_to_turned((BOB_2, third), id, [9; 32], checkpoint, members.clone());
+    assert!(scene.logs(third) == before);
+    scene.introduce_to_turned((BOB, third), id, secret, checkpoint, members);
+    scene.world.relay.slots.extend(slots);
+    scene.world.say(ALICE, id, "for all");
+    scene.world.run();
+    assert_eq!(scene.world.texts(third, id).last().unwrap(), "for all");
+    scene.world.say(third, id, "here");
+    scene.world.run();
+    assert_eq!(scene.world.texts(ALICE, id).last().unwrap(), "here");
+    // What it never read it does not claim to have.
+    assert!(!scene.world.texts(third, id).contains(&"not for the third".to_owned()));
+    scene.assert_goes_on();
 }
 
 // spec DEL-78, A-DM-31

@@ -9,10 +9,10 @@ use undertone::crypto::hpke::{ENCAPPED_LEN, SealPublic, SealSecret};
 use undertone::crypto::label;
 use undertone::crypto::sign::SigningKey;
 use undertone::envelope::address::{ADDRESS_LEN, InboxAddress};
-use undertone::envelope::first_contact::{IntroducedMember, Introduction, LogSecrets, NameHint, WelcomeNote};
+use undertone::envelope::first_contact::{IntroducedMember, Introduction, LogPlace, LogSecrets, NameHint, WelcomeNote};
 use undertone::envelope::inbox::{self, BODY_LEN_MAX, InboxEntry, InboxError, InboxKind, InboxPlace};
 use undertone::envelope::padding::bucket;
-use undertone::envelope::{DecodeError, Extensions, keys};
+use undertone::envelope::{ConversationId, DecodeError, Extensions, LogOrder, LogRoot};
 use undertone::identity::{AccountId, CREDENTIAL_LEN_MAX, DeviceId, DisplayName, RelayUrl};
 use undertone_wire::frame::Checkpoint;
 use undertone_wire::id::{EntryId, Generation, Head, LogId, Seq};
@@ -183,36 +183,38 @@ fn a_malformed_seal_key_is_an_error() {
 
 // spec ENV-03, spec ENV-44
 #[test]
-fn an_introduction_to_another_log_than_that_of_its_control_key_is_refused() {
+fn an_introduction_to_another_log_than_that_of_its_root_conversation_and_order_is_refused() {
     let introduction = introduction();
     let secret = Secret32::from_bytes([4; 32]);
-    assert_eq!(introduction.log(), keys::direct_log_id(&secret));
+    let LogPlace { conversation, order, .. } = introduction.place();
+    assert_eq!(introduction.log(), LogRoot::of_first(&secret).log_id(&conversation, order));
     assert!(*introduction.generation_secret() == secret);
-    let (log_at, control_at) = (1, 1 + 32 + 8 + 32);
-    for index in [log_at, log_at + 31, control_at, control_at + 31] {
+    let (log_at, conversation_at, lists_at, round_at) = (1, 33, 65, 73);
+    let ends = [log_at, conversation_at, lists_at, round_at, ROOT_AT, ROOT_AT + 31];
+    for index in ends.into_iter().chain([conversation_at - 1, lists_at - 1, round_at - 1, round_at + 3]) {
         let mut changed = introduction.encode();
         changed[index] ^= 1;
         assert_eq!(Introduction::decode(&changed).map(|_| ()), Err(DecodeError::Range { field: "log" }));
     }
 }
 
-// spec ENV-44: in the first generation the secret gives the control key, and the log is empty.
+// spec ENV-44: in the first generation the secret gives the root, and the log is empty.
 #[test]
 fn an_introduction_to_a_first_generation_begins_where_its_secret_says() {
     let bytes = introduction().encode();
-    let (secret_at, seq_at, head_at) = (1 + 32 + 8, 1 + 32 + 8 + 32 + 32, 1 + 32 + 8 + 32 + 32 + 8);
-    for (index, field) in [(secret_at, "control"), (seq_at + 7, "checkpoint"), (head_at, "checkpoint")] {
+    let (generation_at, secret_at, seq_at, head_at) = (ROOT_AT - 40, ROOT_AT - 32, ROOT_AT + 32, ROOT_AT + 40);
+    for (index, field) in [(secret_at, "root"), (seq_at + 7, "checkpoint"), (head_at, "checkpoint")] {
         let mut changed = bytes.clone();
         changed[index] ^= 1;
         assert_eq!(Introduction::decode(&changed).map(|_| ()), Err(DecodeError::Range { field }));
     }
     // Behind a turn any secret serves, and any place.
     let mut later = bytes.clone();
-    later[40] = 1;
+    later[secret_at - 1] = 1;
     later[secret_at] ^= 1;
     later[seq_at + 7] = 9;
     assert_eq!(Introduction::decode(&later).unwrap().checkpoint.seq, Seq::from_u64(9));
-    for (index, field) in [(33, "generation"), (seq_at, "checkpoint.seq")] {
+    for (index, field) in [(generation_at, "generation"), (seq_at, "checkpoint.seq")] {
         let mut changed = later.clone();
         changed[index] = 0xff;
         assert_eq!(Introduction::decode(&changed).map(|_| ()), Err(DecodeError::Range { field }));
@@ -310,14 +312,18 @@ fn first_contact() -> InboxEntry {
     InboxEntry::note(InboxKind::Introduction, vec![9; 40], vec![1, 2])
 }
 
-/// Where the name of the first member stands in [`introduction`].
-const NAME_AT: usize = 1 + 32 + 8 + 32 + 32 + 8 + 32;
+/// Where the root of the log stands in [`introduction`].
+const ROOT_AT: usize = 1 + 32 + 32 + (8 + 4) + 8 + 32;
+/// Where the name of the first member stands.
+const NAME_AT: usize = ROOT_AT + 32 + 8 + 32;
 
 fn introduction() -> Introduction {
     let secrets = LogSecrets::first(Secret32::from_bytes([4; 32]));
     let start = Checkpoint { seq: Seq::from_u64(0), head: undertone_wire::chain::EMPTY };
     let members = [member("Ann"), member("Bob")];
-    Introduction::new(Generation::FIRST, secrets, start, members, RelayUrl::new("ws://a").unwrap())
+    let (conversation, order) = (ConversationId::from_bytes([3; 32]), LogOrder { lists: 2, round: 1 });
+    let place = LogPlace { conversation, order, generation: Generation::FIRST };
+    Introduction::new(place, secrets, start, members, RelayUrl::new("ws://a").unwrap())
 }
 
 fn member(name: &str) -> IntroducedMember {

@@ -12,8 +12,8 @@ use undertone::envelope::padding::{BUCKET_LEN_MIN, bucket};
 use undertone::envelope::parcel::BODY_LEN_MAX;
 use undertone::envelope::shell::{self, ShellError};
 use undertone::envelope::{
-    DecodeError, DedupId, Delivered, Envelope, EpochEvidence, Evidence, Extensions, Frame, FrameKind, IfUnknown,
-    LogKeys, OuterKey, Parcel, ParcelKind, SenderSeq, keys,
+    ConversationId, DecodeError, DedupId, Delivered, Envelope, EpochEvidence, Evidence, Extensions, Frame, FrameKind,
+    IfUnknown, LogKeys, LogOrder, LogRoot, OuterKey, Parcel, ParcelKind, SenderSeq,
 };
 use undertone::time::UnixMs;
 use undertone_wire::frame::Class;
@@ -59,11 +59,18 @@ fn the_gate_holds_the_public_keys_only() {
 
 // spec ENV-03
 #[test]
-fn a_direct_log_is_named_by_the_control_key_of_its_first_secret() {
-    let secret = Secret32::from_bytes([1; 32]);
-    let control = keys::direct_control_key(&secret);
-    assert_eq!(keys::direct_log_id(&secret), LogId::of_control_key(&control.verify_key()));
-    assert_ne!(keys::direct_log_id(&secret), keys::direct_log_id(&Secret32::from_bytes([2; 32])));
+fn a_direct_log_is_named_by_its_first_secret_its_conversation_and_its_order() {
+    let id = |secret: u8, conversation: u8, lists: u64, round: u32| {
+        let root = LogRoot::of_first(&Secret32::from_bytes([secret; 32]));
+        let (conversation, order) = (ConversationId::from_bytes([conversation; 32]), LogOrder { lists, round });
+        let id = root.log_id(&conversation, order);
+        assert_eq!(id, LogId::of_control_key(&root.control_key(&conversation, order).verify_key()));
+        id
+    };
+    let ids = [id(1, 1, 2, 0), id(2, 1, 2, 0), id(1, 2, 2, 0), id(1, 1, 3, 0), id(1, 1, 2, 1)];
+    assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len());
+    let (newer, later) = (LogOrder { lists: 3, round: 0 }, LogOrder { lists: 2, round: u32::MAX });
+    assert!(newer > later, "newer lists outweigh any round");
 }
 
 // spec ENV-07

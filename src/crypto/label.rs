@@ -73,6 +73,8 @@ labels! {
     OUTER = "outer key";
     /// The key of ephemeral traffic, from a log's generation secret.
     EPHEMERAL = "ephemeral key";
+    /// The root of a direct conversation's log, from the secret of its generation 0.
+    LOG_ROOT = "log root";
     /// The control key of a direct conversation's log.
     CONTROL = "control key";
     /// The associated data of the shell.

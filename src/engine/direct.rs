@@ -6,7 +6,7 @@
 //! ```
 
 use undertone_wire::VLBytes;
-use undertone_wire::frame::{Class, Entry};
+use undertone_wire::frame::{Checkpoint, Class, Entry};
 use undertone_wire::id::{Generation, LogId};
 
 use super::event::{Failure, Reason};
@@ -14,8 +14,8 @@ use super::outbox::{Carried, Sealing};
 use super::receive::Refused;
 use super::roster::Roster;
 use super::rows::{
-    self, BUNDLE_PREFIX, BundleRow, Draft, EARLY_PREFIX, EarlyRow, Handover, Intent, Item, LogRow, OutboxRow, Purpose,
-    Stage,
+    self, BUNDLE_PREFIX, BundleRow, Draft, EARLY_PREFIX, EarlyRow, Handover, Intent, Item, LeftOut, LogRow, OutboxRow,
+    Purpose, Stage, early_key,
 };
 use super::step::Step;
 use crate::conversation::ConversationId;
@@ -69,7 +69,7 @@ pub(super) enum Turned {
     /// A generation of which we have the secret.
     Inside(Secret32, Box<Roster>),
     /// Something of which we have not: it was void, or the turn left us out.
-    LeftOut,
+    LeftOut(LeftOut),
     /// A generation without this device: our account has removed it.
     Removed,
     /// Nothing: it brings another list of a version that the account has signed already.
@@ -392,12 +392,12 @@ impl Step<'_> {
         }
         let next = row.generation.next();
         let is_of = |secret: &Secret32| LogKeys::derive(secret, *log, next).gate() == gate;
-        let early = self.early_secret(log, next)?;
+        let said = LeftOut { gate, lists: Some(new.names()) };
         let secret = match self.open_direct(log, &new, ParcelKind::DirectTurn, evidence, turn.direct) {
             Ok((_, plaintext)) => Secret32::from_slice(&plaintext).ok_or(Reason::Malformed)?,
-            Err(Refused::Because(Reason::NotAddressed)) => match early {
-                Some(secret) if is_of(&secret) => secret,
-                _ => return Ok(Turned::LeftOut),
+            Err(Refused::Because(Reason::NotAddressed)) => match self.early_secret(log, row, entry, &said)? {
+                Some(secret) => secret,
+                None => return Ok(Turned::LeftOut(said)),
             },
             Err(refused) => return Err(refused),
         };
@@ -417,14 +417,52 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// What an introduction has told of the generation that now begins.
-    fn early_secret(&mut self, log: &LogId, generation: Generation) -> Result<Option<Secret32>, Error> {
-        let key = early_key(log, generation);
-        let row: Option<EarlyRow> = rows::load(&self.tx, Table::Meta, &key)?;
-        if row.is_some() {
-            self.tx.delete(Table::Meta, &key);
+    /// The secret of the generation that an entry begins, if an introduction that came before has told of this very turn
+    /// (rule DEL-78).
+    fn early_secret(
+        &self,
+        log: &LogId,
+        row: &LogRow,
+        entry: &Entry,
+        said: &LeftOut,
+    ) -> Result<Option<Secret32>, Error> {
+        let (generation, head) = (row.generation.next(), entry.leaf().extend(&row.head));
+        let checkpoint = Checkpoint { seq: entry.seq, head };
+        for (sender, at, early) in self.early(log)? {
+            let roster = Roster::from_row(&early.roster)?;
+            let secret = Secret32::from_slice(early.secret.as_slice()).ok_or(StoreError::Corrupt)?;
+            if (at, early.checkpoint) == (generation, checkpoint)
+                && roster.place(&sender).is_some()
+                && said.fits(log, generation, &secret, &roster)
+            {
+                return Ok(Some(secret));
+            }
         }
-        Ok(row.and_then(|row| Secret32::from_slice(row.secret.as_slice())))
+        Ok(None)
+    }
+
+    /// The introductions to later generations of a log.
+    pub(super) fn early(&self, log: &LogId) -> Result<Vec<(DeviceId, Generation, EarlyRow)>, Error> {
+        let prefix = [EARLY_PREFIX, log.as_bytes()].concat();
+        let rows = self.tx.scan_prefix(Table::Meta, &prefix, Direction::Ascending, usize::MAX)?;
+        let parse = |(key, value): (Vec<u8>, Vec<u8>)| -> Result<_, Error> {
+            let rest = key.get(prefix.len()..).ok_or(StoreError::Corrupt)?;
+            let (sender, generation) = rest.split_first_chunk::<32>().ok_or(StoreError::Corrupt)?;
+            let generation = generation.try_into().map_err(|_| StoreError::Corrupt)?;
+            let generation = Generation::from_u64(u64::from_be_bytes(generation));
+            Ok((DeviceId::from_bytes(*sender), generation, rows::decode(&value)?))
+        };
+        rows.into_iter().map(|(key, value)| parse((key.to_vec(), value.to_vec()))).collect()
+    }
+
+    /// Forgets the introductions to a log's generations up to the present one.
+    pub(super) fn forget_early(&mut self, log: &LogId, present: Generation) -> Result<(), Error> {
+        for (sender, generation, _) in self.early(log)? {
+            if generation <= present {
+                self.tx.delete(Table::Meta, &early_key(log, &sender, generation));
+            }
+        }
+        Ok(())
     }
 
     /// A log that was turned by us: its devices are those that we sealed for, and the others are introduced.
@@ -432,7 +470,7 @@ impl Step<'_> {
         &mut self,
         log: &LogId,
         row: &LogRow,
-        after: undertone_wire::frame::Checkpoint,
+        after: Checkpoint,
         handover: Handover,
     ) -> Result<Turned, Refused> {
         let secret = Secret32::from_slice(handover.secret.as_slice()).ok_or(StoreError::Corrupt)?;
@@ -471,6 +509,14 @@ fn lists_of(old: &Roster, turn: &TurnBody, side: Side) -> Result<Pinned, Reason>
     Ok(Pinned::from_verified(before.certificate().clone(), list))
 }
 
+impl LeftOut {
+    /// Whether a secret and lists are those of the generation that began.
+    pub(super) fn fits(&self, log: &LogId, generation: Generation, secret: &Secret32, roster: &Roster) -> bool {
+        LogKeys::derive(secret, *log, generation).gate() == self.gate
+            && self.lists.is_none_or(|lists| lists == roster.names())
+    }
+}
+
 impl Origin<'_> {
     /// The associated data of a direct body: log, kind, what the sender has seen, lists, sender, and every recipient.
     fn ad(&self, recipients: impl Iterator<Item = DevicePlace>) -> Vec<u8> {
@@ -491,8 +537,4 @@ impl Origin<'_> {
 
 fn bundle_key(device: &DeviceId) -> Vec<u8> {
     [BUNDLE_PREFIX, device.as_bytes()].concat()
-}
-
-pub(super) fn early_key(log: &LogId, generation: Generation) -> Vec<u8> {
-    [EARLY_PREFIX, log.as_bytes(), &generation.to_be_bytes()].concat()
 }

@@ -10,26 +10,24 @@ use undertone_wire::chain;
 use undertone_wire::frame::Checkpoint;
 use undertone_wire::id::{EntryId, Generation, LogId, Seq};
 
-use super::direct::early_key;
 use super::event::EventRow;
 use super::note::Way;
 use super::roster::Roster;
 use super::rows::{
-    self, ClientRow, ContactRow, ConversationRow, Creation, EarlyRow, Handover, Intent, Kind, LogRow, Phase, Purpose,
-    Standing,
+    self, ClientRow, ContactRow, ConversationRow, Creation, EARLY_PREFIX, EarlyRow, Handover, Intent, Kind, LogRow,
+    Phase, Purpose, Standing, early_key,
 };
 use super::step::Step;
 use crate::conversation::ConversationId;
 use crate::crypto::Secret32;
 use crate::dm::wrap;
-use crate::envelope::Side;
-use crate::envelope::first_contact::{IntroducedMember, Introduction, LogSecrets};
+use crate::envelope::first_contact::{IntroducedMember, Introduction, LogPlace, LogSecrets};
 use crate::envelope::inbox::{InboxEntry, InboxKind};
-use crate::envelope::keys::{direct_control_key, direct_log_id};
+use crate::envelope::{LogOrder, LogRoot, Side};
 use crate::error::Error;
-use crate::identity::{AccountCertificate, AccountId, Device, DeviceList, DisplayName, Pinned, RelayUrl};
-use crate::limits::EARLY_GENERATIONS_MAX;
-use crate::store::{StoreError, Table};
+use crate::identity::{AccountCertificate, AccountId, Device, DeviceId, DeviceList, DisplayName, Pinned, RelayUrl};
+use crate::limits::EARLY_INTRODUCTIONS_MAX;
+use crate::store::{Direction, StoreError, Table};
 
 /// What an introduction tells of a log.
 struct Told<'t> {
@@ -37,6 +35,13 @@ struct Told<'t> {
     generation: Generation,
     checkpoint: Checkpoint,
     begun: &'t Handover,
+}
+
+/// An introduction that has been opened, and whose sender and lists are sound.
+struct Opened<'o> {
+    introduction: &'o Introduction,
+    roster: &'o Roster,
+    sender: &'o Device,
 }
 
 impl Step<'_> {
@@ -50,12 +55,14 @@ impl Step<'_> {
             return Ok(());
         }
         let secret = Secret32::random(self.rng);
-        let log = direct_log_id(&secret);
         let roster = self.newest_roster(&peer)?;
+        let (root, order) = (LogRoot::of_first(&secret), LogOrder { lists: roster.age(), round: 0 });
+        let log = root.log_id(&id, order);
         let checkpoint = Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY };
         LogRow {
             secret: secret.expose().to_vec().into(),
-            control: direct_control_key(&secret).to_seed().expose().to_vec().into(),
+            control: root.as_secret().expose().to_vec().into(),
+            order,
             creation: Creation::Wanted,
             ..LogRow::new(id, Generation::FIRST, checkpoint, self.now)
         }
@@ -110,12 +117,13 @@ impl Step<'_> {
         let row = self.log_row(&told.log)?;
         let secrets = LogSecrets {
             generation_secret: Secret32::from_slice(told.begun.secret.as_slice()).ok_or(StoreError::Corrupt)?,
-            control_seed: Secret32::from_slice(row.control.as_slice()).ok_or(StoreError::Corrupt)?,
+            root: LogRoot::from_secret(Secret32::from_slice(row.control.as_slice()).ok_or(StoreError::Corrupt)?),
         };
         let roster = Roster::from_row(&told.begun.roster)?;
         let members = [self.introduced_as(roster.side(Side::Lower))?, self.introduced_as(roster.side(Side::Higher))?];
         let relay_url = RelayUrl::new(&ClientRow::load(&self.tx)?.relay_url())?;
-        let introduction = Introduction::new(told.generation, secrets, told.checkpoint, members, relay_url);
+        let place = LogPlace { generation: told.generation, ..row.place() };
+        let introduction = Introduction::new(place, secrets, told.checkpoint, members, relay_url);
         self.note(device, way, InboxKind::Introduction, &introduction.encode())
     }
 
@@ -143,14 +151,22 @@ impl Step<'_> {
         let theirs = ours.other();
         let peer = roster.side(theirs).account();
         let is_theirs = device.account() == peer;
-        let is_sound = roster.side(ours).certificate() == self.us.account_certificate()
+        let id = ConversationId::direct(&own, &peer);
+        let LogPlace { conversation, order, generation } = introduction.place();
+        // What a log began with stands in its id; the lists only grow from there on.
+        let is_in_order = match generation {
+            Generation::FIRST => order.lists == roster.age(),
+            _ => order.lists <= roster.age(),
+        };
+        let is_sound = conversation == id
+            && is_in_order
+            && roster.side(ours).certificate() == self.us.account_certificate()
             && (is_theirs || device.account() == own)
             && roster.place(&device.id()).is_some()
             && roster.place(&self.us.device().id()).is_some();
         if !is_sound {
             return Err(Error::BadKeys);
         }
-        let id = ConversationId::direct(&own, &peer);
         let at = introduction.checkpoint.seq;
         if !self.note_list(id, at, roster.side(ours))? || !self.note_list(id, at, roster.side(theirs))? {
             // The app knows; nothing begins.
@@ -166,28 +182,24 @@ impl Step<'_> {
         let is_blank = known.is_none_or(|known| known.name.as_slice().is_empty());
         let name = (is_theirs || is_blank).then_some(&member.name);
         self.learn_contact(member.certificate.clone(), peer, name)?;
-        let log = introduction.log();
-        match LogRow::load(&self.tx, &log)? {
-            Some(row) => self.introduced_again(log, row, &introduction, &roster),
-            None => self.begin_direct(id, peer, &introduction, &roster),
+        let opened = Opened { introduction: &introduction, roster: &roster, sender: device };
+        match LogRow::load(&self.tx, &introduction.log())? {
+            Some(row) => self.introduced_again(row, &opened),
+            None => self.begin_direct(id, peer, &opened),
         }
     }
 
     /// Begins with a log to which we were introduced.
-    fn begin_direct(
-        &mut self,
-        id: ConversationId,
-        peer: AccountId,
-        introduction: &Introduction,
-        roster: &Roster,
-    ) -> Result<(), Error> {
-        let log = introduction.log();
+    fn begin_direct(&mut self, id: ConversationId, peer: AccountId, opened: &Opened<'_>) -> Result<(), Error> {
+        let Opened { introduction, roster, .. } = *opened;
+        let (log, LogPlace { order, generation, .. }) = (introduction.log(), introduction.place());
         let mut row = LogRow {
             secret: introduction.generation_secret().expose().to_vec().into(),
-            control: introduction.control_seed().expose().to_vec().into(),
-            ..LogRow::new(id, introduction.generation, introduction.checkpoint, self.now)
+            control: introduction.root().as_secret().expose().to_vec().into(),
+            order,
+            ..LogRow::new(id, generation, introduction.checkpoint, self.now)
         };
-        let is_new = introduction.generation == Generation::FIRST;
+        let is_new = generation == Generation::FIRST;
         if !is_new {
             row.creation = Creation::Done;
         }
@@ -210,34 +222,79 @@ impl Step<'_> {
         self.enter(log, &row)
     }
 
-    /// An introduction to a log that we have: of use where a turn left us out, or will.
-    fn introduced_again(
-        &mut self,
-        log: LogId,
-        mut row: LogRow,
-        introduction: &Introduction,
-        roster: &Roster,
-    ) -> Result<(), Error> {
-        let secret = introduction.generation_secret().expose().to_vec();
-        if introduction.generation > row.generation {
-            if introduction.generation.as_u64() - row.generation.as_u64() > EARLY_GENERATIONS_MAX {
-                return Err(Error::BadKeys);
-            }
-            let key = early_key(&log, introduction.generation);
-            rows::save(&mut self.tx, Table::Meta, &key, &EarlyRow { secret: secret.into() });
-            return Ok(());
+    /// An introduction to a log that we have: of use where a turn left us out, or will (rule DEL-78).
+    fn introduced_again(&mut self, row: LogRow, opened: &Opened<'_>) -> Result<(), Error> {
+        let Opened { introduction, roster, .. } = *opened;
+        let (log, LogPlace { conversation, generation, .. }) = (introduction.log(), introduction.place());
+        if row.conversation != conversation {
+            return Err(Error::BadKeys);
         }
-        let is_ours = row.standing == Standing::LeftOut
-            && introduction.generation == row.generation
-            && introduction.checkpoint == row.began;
-        if is_ours {
-            row.secret = secret.into();
-            row.standing = Standing::Inside;
-            row.save(&mut self.tx, &log);
-            roster.save(&mut self.tx, &log);
-            return self.enter(log, &row);
+        match row.standing {
+            _ if generation > row.generation => self.keep_early(log, &row, opened),
+            Standing::LeftOut(said) if generation == row.generation => {
+                let secret = introduction.generation_secret();
+                if introduction.checkpoint != row.began || !said.fits(&log, generation, secret, roster) {
+                    return Err(Error::BadKeys);
+                }
+                let row = LogRow { secret: secret.expose().to_vec().into(), standing: Standing::Inside, ..row };
+                row.save(&mut self.tx, &log);
+                roster.save(&mut self.tx, &log);
+                self.enter(log, &row)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps an introduction to a generation that we have not read up to. Where we cannot read any more, the relay is
+    /// asked whether it is one.
+    fn keep_early(&mut self, log: LogId, row: &LogRow, opened: &Opened<'_>) -> Result<(), Error> {
+        let (sender, introduction) = (opened.sender.id(), opened.introduction);
+        let generation = introduction.place().generation;
+        let key = early_key(&log, &sender, generation);
+        let of_sender = [EARLY_PREFIX, log.as_bytes(), sender.as_bytes()].concat();
+        let kept = self.tx.scan_prefix(Table::Meta, &of_sender, Direction::Ascending, EARLY_INTRODUCTIONS_MAX)?;
+        if kept.len() == EARLY_INTRODUCTIONS_MAX || self.tx.get(Table::Meta, &key)?.is_some() {
+            return Err(Error::BadKeys);
+        }
+        let secret = introduction.generation_secret().expose().to_vec().into();
+        let early = EarlyRow { secret, checkpoint: introduction.checkpoint, roster: opened.roster.to_row() };
+        rows::save(&mut self.tx, Table::Meta, &key, &early);
+        if !row.standing.is_inside() {
+            self.probe(log, sender, generation, &early)?;
         }
         Ok(())
+    }
+
+    /// What the relay says of an introduction to a generation that we cannot read up to: with the right secret we go on
+    /// there, and what is in between is missing.
+    pub(super) fn probed(
+        &mut self,
+        log: LogId,
+        sender: DeviceId,
+        generation: Generation,
+        is_granted: bool,
+    ) -> Result<(), Error> {
+        let key = early_key(&log, &sender, generation);
+        let early = rows::load::<EarlyRow>(&self.tx, Table::Meta, &key)?;
+        let (Some(early), Some(mut row)) = (early, LogRow::load(&self.tx, &log)?) else { return Ok(()) };
+        let roster = Roster::from_row(&early.roster)?;
+        let is_ahead = generation > row.generation && early.checkpoint.seq > row.seq;
+        let is_known = match roster.place(&sender).and_then(|place| roster.device(place)) {
+            Some(device) => self.is_on_newest(device)?,
+            None => false,
+        };
+        if !is_granted || !is_ahead || !is_known || row.standing.is_inside() {
+            self.tx.delete(Table::Meta, &key);
+            return Ok(());
+        }
+        row.skip_to(early.checkpoint);
+        (row.generation, row.turned_ms) = (generation, self.now);
+        (row.secret, row.standing) = (early.secret, Standing::Inside);
+        row.save(&mut self.tx, &log);
+        roster.save(&mut self.tx, &log);
+        self.remember_head(&log, early.checkpoint);
+        self.forget_early(&log, generation)?;
+        self.enter(log, &row)
     }
 }
 

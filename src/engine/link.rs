@@ -21,15 +21,17 @@ use undertone_wire::refusal::{Action, Refusal};
 
 use super::event::{Signal, Suspicion};
 use super::linking::{Connection, OldLinking};
-use super::rows::{self, ClientRow, Creation, Intent, Kind, LogRow, OutboxRow, Phase, Standing};
+use super::rows::{self, ClientRow, Creation, EarlyRow, Intent, Kind, LogRow, OutboxRow, Phase};
 use super::step::Step;
 use crate::content::TypingState;
 use crate::conversation::ConversationId;
+use crate::crypto::Secret32;
 use crate::crypto::sign::SigningKey;
+use crate::envelope::LogKeys;
 use crate::envelope::ephemeral::EphemeralTrack;
 use crate::error::Error;
 use crate::group;
-use crate::identity::AccountId;
+use crate::identity::{AccountId, DeviceId};
 use crate::limits::{BACKOFF_FIRST_MS, BACKOFF_MAX_MS, COMMIT_JITTER_MS, RECEIPT_DELAY, TURN_AGE};
 use crate::store::{Direction, Table};
 use crate::time::UnixMs;
@@ -102,6 +104,12 @@ pub(super) enum Pending {
     /// Nothing depends on the reply.
     Unwatched,
     Prove(Vec<(LogId, Generation, Right)>),
+    /// Whether a device has introduced us to a generation of a log as it is.
+    Probe {
+        log: LogId,
+        sender: DeviceId,
+        generation: Generation,
+    },
     Subscribe(LogId),
     Append {
         log: LogId,
@@ -322,8 +330,13 @@ impl Step<'_> {
         let logs = self.logs()?;
         let mut ready: Vec<(LogId, LogRow)> = Vec::new();
         for (log, row) in logs {
-            if row.creation == Creation::Done && self.is_still_in(&row.conversation)? {
+            if row.creation != Creation::Done || !self.is_still_in(&row.conversation)? {
+                continue;
+            }
+            if row.standing.is_inside() {
                 ready.push((log, row));
+            } else {
+                self.probe_all(log)?;
             }
         }
         self.prove(&ready)?;
@@ -358,7 +371,7 @@ impl Step<'_> {
         for logs in logs.chunks(PROOFS_MAX / 2) {
             let mut proofs = Vec::with_capacity(logs.len() * 2);
             for (log, row) in logs {
-                if !self.is_still_in(&row.conversation)? {
+                if !row.standing.is_inside() || !self.is_still_in(&row.conversation)? {
                     continue;
                 }
                 let keys = self.keys(log, row)?;
@@ -374,6 +387,30 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// Asks the relay whether an introduction to a generation of a log is one.
+    pub(super) fn probe(
+        &mut self,
+        log: LogId,
+        sender: DeviceId,
+        generation: Generation,
+        early: &EarlyRow,
+    ) -> Result<(), Error> {
+        let Some(Session { server, nonce, .. }) = self.link.session else { return Ok(()) };
+        let secret = Secret32::from_slice(early.secret.as_slice()).ok_or(crate::store::StoreError::Corrupt)?;
+        let read = LogKeys::derive(&secret, log, generation).read;
+        let proofs = vec![sign_proof(&read, &nonce, &server, log, generation, Right::Read)];
+        self.request(Pending::Probe { log, sender, generation }, Request::Prove { proofs });
+        Ok(())
+    }
+
+    /// Asks so of every one to a log that we cannot read any more.
+    pub(super) fn probe_all(&mut self, log: LogId) -> Result<(), Error> {
+        for (sender, generation, early) in self.early(&log)? {
+            self.probe(log, sender, generation, &early)?;
+        }
+        Ok(())
+    }
+
     fn subscribe(&mut self, log: LogId, from: Seq) {
         self.link.logs.entry(log).or_default();
         self.request(Pending::Subscribe(log), Request::Subscribe { log, from });
@@ -381,7 +418,7 @@ impl Step<'_> {
 
     /// Begins with a log that the relay has.
     pub(super) fn enter(&mut self, log: LogId, row: &LogRow) -> Result<(), Error> {
-        if self.link.is_online() && self.is_still_in(&row.conversation)? {
+        if self.link.is_online() && row.standing.is_inside() && self.is_still_in(&row.conversation)? {
             self.prove(&[(log, row.clone())])?;
             self.subscribe(log, row.seq.next());
         }
@@ -429,6 +466,10 @@ impl Step<'_> {
             (Pending::Prove(claims), Reply::Proven { results }) => self.proven(&claims, &results),
             (Pending::Append { log, rows }, Reply::Appended { places }) => self.appended(log, &rows, &places),
             (Pending::Append { log, rows }, Reply::Refused(refusal)) => self.append_refused(log, &rows, &refusal),
+            (Pending::Probe { log, sender, generation }, Reply::Proven { results }) => {
+                let is_granted = results.iter().all(|result| result.verdict == ProofVerdict::Granted);
+                self.probed(log, sender, generation, is_granted)
+            }
             (Pending::Subscribe(log), Reply::Refused(refusal)) => self.subscription_ended(log, &refusal),
             (Pending::Intent(ordinal), reply) => {
                 self.link.busy.remove(&ordinal);
@@ -447,7 +488,12 @@ impl Step<'_> {
                 Ok(())
             }
             (
-                Pending::Subscribe(_) | Pending::Unwatched | Pending::Stock(_) | Pending::OwnList | Pending::List(_),
+                Pending::Subscribe(_)
+                | Pending::Unwatched
+                | Pending::Stock(_)
+                | Pending::OwnList
+                | Pending::List(_)
+                | Pending::Probe { .. },
                 _,
             ) => Ok(()),
             (Pending::Prove(claims), Reply::Refused(refusal)) => {
@@ -472,7 +518,7 @@ impl Step<'_> {
             if let Some(row) = LogRow::load(&self.tx, log)? {
                 self.link.dirty.insert(row.conversation);
                 // A turn that left us out: somebody will introduce us.
-                let is_inside = row.standing == Standing::Inside;
+                let is_inside = row.standing.is_inside();
                 if result.verdict == ProofVerdict::BadSignature && *right == Right::Append && is_inside {
                     self.suspicion(&row, row.seq, Suspicion::EpochFork)?;
                 }
@@ -607,12 +653,11 @@ impl Step<'_> {
             Intent::Publish { kind, version, body, items } => self.publication(kind, version, body, items)?,
             Intent::Create { log } => {
                 let row = self.log_row(&log)?;
-                let Some(seed) = crate::crypto::Secret32::from_slice(row.control.as_slice()) else {
+                let Some(key) = row.control_key(self.conversation(&row.conversation)?.kind) else {
                     self.end_intent(ordinal);
                     return Ok(());
                 };
-                let gate = self.keys(&log, &row)?.gate();
-                let control = SigningKey::from_seed(&seed).verify_key();
+                let (gate, control) = (self.keys(&log, &row)?.gate(), key.verify_key());
                 Some(Request::Create(Create { log, control, gate }))
             }
             Intent::Lookup { account, purpose, stage, take } => {
@@ -652,6 +697,8 @@ impl Step<'_> {
         let inbox_seq = ClientRow::load(&self.tx)?.inbox_seq;
         for (log, link) in &self.link.logs {
             let seq = match LogRow::load(&self.tx, log)? {
+                // There is nothing to be read until somebody introduces us.
+                Some(row) if !row.standing.is_inside() => continue,
                 Some(row) => row.seq,
                 None => inbox_seq,
             };

@@ -117,6 +117,9 @@ impl Step<'_> {
             return self.take_welcome(&log, row.seq);
         }
         if row.generation != generation {
+            if !row.standing.is_inside() {
+                self.probe_all(log)?;
+            }
             self.prove(&[(log, row)])?;
         }
         Ok(())
@@ -155,6 +158,7 @@ impl Step<'_> {
             if let Effect::Direct(turned) = effect {
                 self.direct_turned(log, row, entry, turned)?;
             }
+            self.forget_early(log, row.generation)?;
         }
         Ok(())
     }
@@ -168,8 +172,8 @@ impl Step<'_> {
                 roster.save(&mut self.tx, log);
                 Ok(())
             }
-            Turned::LeftOut => {
-                row.standing = Standing::LeftOut;
+            Turned::LeftOut(said) => {
+                row.standing = Standing::LeftOut(said);
                 self.put_aside(log, row, entry, Reason::NotAddressed)
             }
             Turned::Forked => self.put_aside(log, row, entry, Reason::Lists),
@@ -492,7 +496,7 @@ impl Step<'_> {
         Ok(differs.then_some(Suspicion::Fork))
     }
 
-    fn remember_head(&mut self, log: &LogId, at: Checkpoint) {
+    pub(super) fn remember_head(&mut self, log: &LogId, at: Checkpoint) {
         self.tx.put(Table::Heads, &place_key(log, at.seq), at.head.as_bytes().to_vec());
         if let Some(old) = at.seq.as_u64().checked_sub(HEADS_MAX) {
             self.tx.delete(Table::Heads, &place_key(log, Seq::from_u64(old)));

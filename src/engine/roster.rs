@@ -63,6 +63,11 @@ impl Roster {
         Ok(Self { lower, higher })
     }
 
+    /// The versions of both lists, added up: it rises whenever one of the accounts signs another one.
+    pub(super) fn age(&self) -> u64 {
+        self.lower.list_version().as_u64() + self.higher.list_version().as_u64()
+    }
+
     /// The names of both lists.
     pub(super) fn names(&self) -> NamedLists {
         NamedLists { lower: ListName::of(self.lower.list()), higher: ListName::of(self.higher.list()) }

@@ -6,7 +6,7 @@
 //! | Meta | [`WELCOME_PREFIX`], log, device of the sender, ordinal | [`WelcomeRow`] |
 //! | Meta | [`BUNDLE_PREFIX`], device | [`BundleRow`] |
 //! | Meta | [`HELD_PREFIX`], account | `trust::HeldRow`: why nothing is sent to the account |
-//! | Meta | [`EARLY_PREFIX`], log, generation | [`EarlyRow`] |
+//! | Meta | [`EARLY_PREFIX`], log, device of the sender, generation | [`EarlyRow`] |
 //! | Contacts | account | [`ContactRow`] |
 //! | Conversations | conversation | [`ConversationRow`] |
 //! | Logs | log | [`LogRow`] |
@@ -25,13 +25,18 @@
 use tls_codec::{DeserializeBytes, Serialize, TlsDeserializeBytes, TlsSerialize, TlsSize};
 use undertone_wire::VLBytes;
 use undertone_wire::frame::{Checkpoint, Class, SlotKind};
+use undertone_wire::gate::Gate;
 use undertone_wire::id::{EntryId, Generation, Head, InboxToken, Incarnation, LogId, Seq, ServerId, TakeId};
 
 use crate::content::MessageId;
 use crate::conversation::ConversationId;
+use crate::crypto::Secret32;
+use crate::crypto::sign::SigningKey;
 use crate::engine::event::Reason;
+use crate::envelope::first_contact::LogPlace;
 use crate::envelope::inbox::InboxKind;
-use crate::envelope::{DedupId, SenderSeq};
+use crate::envelope::receipts::MISSING_MAX;
+use crate::envelope::{DedupId, LogOrder, LogRoot, NamedLists, SenderSeq};
 use crate::identity::{AccountId, DeviceId};
 use crate::limits::OLD_LOGS_MAX;
 use crate::store::{StoreError, Table, Tx};
@@ -266,8 +271,10 @@ pub(super) struct LogRow {
     pub head: Head,
     /// The secret of the generation in directs; groups export theirs. 32 bytes or none.
     pub secret: VLBytes,
-    /// The seed of the control key, if we hold it. 32 bytes or none.
+    /// The root of a direct log, or the seed of a group's control key, if we hold it. 32 bytes or none.
     pub control: VLBytes,
+    /// Where a direct log stands among those of its conversation.
+    pub order: LogOrder,
     /// Whether the relay has the log.
     pub creation: Creation,
     /// The sequence number of our next envelope in this log.
@@ -291,9 +298,27 @@ pub(super) struct LogRow {
 #[repr(u8)]
 pub(super) enum Standing {
     /// We have, as far as we know.
-    Inside = 1,
-    /// The turn had no wrap for us: it was void, or somebody will introduce us.
-    LeftOut = 2,
+    #[tls_codec(discriminant = 1)]
+    Inside,
+    /// The turn gave us none: it was void, or somebody will introduce us.
+    #[tls_codec(discriminant = 2)]
+    LeftOut(LeftOut),
+}
+
+/// What is known of a generation that began without us: whoever introduces us to it has to say the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct LeftOut {
+    /// The gate that its turn brought.
+    pub gate: Gate,
+    /// The lists that its turn named, if that could be read.
+    pub lists: Option<NamedLists>,
+}
+
+impl Standing {
+    /// Whether the relay could let us read on, or append.
+    pub(super) fn is_inside(self) -> bool {
+        matches!(self, Self::Inside)
+    }
 }
 
 impl LogRow {
@@ -311,6 +336,7 @@ impl LogRow {
             head: checkpoint.head,
             secret: Vec::new().into(),
             control: Vec::new().into(),
+            order: LogOrder::default(),
             creation: Creation::Wanted,
             next_seq: SenderSeq::FIRST,
             receipt_due: Seq::from_u64(0),
@@ -320,6 +346,29 @@ impl LogRow {
             began: checkpoint,
             standing: Standing::Inside,
         }
+    }
+
+    /// Goes on behind a place up to which it could not be read: what is in between is missing.
+    pub(super) fn skip_to(&mut self, checkpoint: Checkpoint) {
+        // One more than can be told: behind it nothing is reported as delivered (rule ENV-25).
+        let room = (MISSING_MAX + 1).saturating_sub(self.missing.len());
+        let skipped = std::iter::successors(Some(self.seq.next()), |seq| Some(seq.next()));
+        self.missing.extend(skipped.take_while(|seq| *seq <= checkpoint.seq).take(room));
+        (self.seq, self.head, self.began) = (checkpoint.seq, checkpoint.head, checkpoint);
+    }
+
+    /// The key that names the log, if we hold it.
+    pub(super) fn control_key(&self, kind: Kind) -> Option<SigningKey> {
+        let secret = Secret32::from_slice(self.control.as_slice())?;
+        Some(match kind {
+            Kind::Direct { .. } => LogRoot::from_secret(secret).control_key(&self.conversation, self.order),
+            Kind::Group => SigningKey::from_seed(&secret),
+        })
+    }
+
+    /// The place of a direct log in its present generation.
+    pub(super) fn place(&self) -> LogPlace {
+        LogPlace { conversation: self.conversation, order: self.order, generation: self.generation }
     }
 
     pub(super) fn load(tx: &Tx<'_>, log: &LogId) -> Result<Option<Self>, StoreError> {
@@ -363,7 +412,7 @@ pub(super) struct Sealed {
     pub generation: Generation,
     pub payload: VLBytes,
     /// The gate that the entry brings, if it turns the log.
-    pub turn: Option<undertone_wire::gate::Gate>,
+    pub turn: Option<Gate>,
     /// The MLS Welcomes that go out once the commit is in the log, each to one device.
     pub welcomes: Vec<SealedWelcome>,
     /// What a direct turn begins.
@@ -421,11 +470,20 @@ pub(super) enum BundleRow {
 }
 
 /// An introduction to a later generation of a log than the one in which we read it: it serves if the turn that begins
-/// that generation has no wrap for us.
+/// that generation gives us no secret, or if we cannot read up to it. One of each sender: none replaces that of another.
 #[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub(super) struct EarlyRow {
     /// The secret of the generation, 32 bytes.
     pub secret: VLBytes,
+    /// The log up to and including the turn that began it.
+    pub checkpoint: Checkpoint,
+    /// The lists that began with it.
+    pub roster: RosterRow,
+}
+
+/// The key of an [`EarlyRow`].
+pub(super) fn early_key(log: &LogId, sender: &DeviceId, generation: Generation) -> Vec<u8> {
+    [EARLY_PREFIX, log.as_bytes(), sender.as_bytes(), &generation.to_be_bytes()].concat()
 }
 
 /// An MLS Welcome for one device.

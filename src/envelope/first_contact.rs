@@ -2,8 +2,9 @@
 //! and the note that comes with a Welcome to a group (rules ENV-44 to ENV-47).
 //!
 //! ```text
-//! introduction:  u8 version = 1 | log[32] | u64 generation | S_g[32] | control seed[32] | u64 seq | head[32]
-//!                | member lower | member higher | opaque relay_url<V> | extension extensions<V>
+//! introduction:  u8 version = 1 | log[32] | conversation[32] | order | u64 generation | S_g[32] | root[32]
+//!                | u64 seq | head[32] | member lower | member higher | opaque relay_url<V> | extension extensions<V>
+//! order:         u64 lists | u32 round
 //! member:        opaque name<V> | opaque account certificate<V> | opaque device list<V>
 //! Welcome note:  u8 version = 1 | log[32] | u64 generation | u64 seq | head[32] | opaque welcome<V>
 //!                | opaque group_name<V> | opaque relay_url<V> | extension extensions<V>
@@ -19,10 +20,10 @@ use undertone_wire::limits::COUNTER_MAX;
 use zeroize::Zeroizing;
 
 use super::codec::{self, DecodeError, opaque, require, secret};
+use super::conversation::ConversationId;
 use super::extension::Extensions;
 use super::inbox::BODY_LEN_MAX;
-use super::keys::direct_control_key;
-use crate::crypto::sign::SigningKey;
+use super::keys::{LogOrder, LogRoot};
 use crate::crypto::{Secret32, SecretBytes};
 use crate::identity::{ACCOUNT_CERTIFICATE_LEN, AccountId, DEVICE_LIST_LEN_MAX, DisplayName, RelayUrl};
 
@@ -33,12 +34,11 @@ pub const VERSION: u8 = 1;
 #[derive(PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct Introduction {
     log: LogId,
-    /// The generation that the log is in behind `checkpoint`.
-    pub generation: Generation,
+    place: LogPlace,
     #[tls_codec(with = "secret")]
     generation_secret: Secret32,
     #[tls_codec(with = "secret")]
-    control_seed: Secret32,
+    root: Secret32,
     /// The log up to and including the turn that began the generation: where the device begins to read.
     pub checkpoint: Checkpoint,
     /// The account with the lower id.
@@ -50,6 +50,17 @@ pub struct Introduction {
     pub relay_url: RelayUrl,
     /// Room for later versions; no critical type is defined yet.
     pub extensions: Extensions,
+}
+
+/// Which log it is, and in which generation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub struct LogPlace {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Where the log stands among those of the conversation.
+    pub order: LogOrder,
+    /// The generation that the log is in behind the checkpoint.
+    pub generation: Generation,
 }
 
 /// One of the two accounts of a direct conversation, as an introduction shows it.
@@ -101,31 +112,31 @@ pub struct WelcomeNote {
 pub struct LogSecrets {
     /// S_g.
     pub generation_secret: Secret32,
-    /// The seed of the log's control key.
-    pub control_seed: Secret32,
+    /// The root of the log.
+    pub root: LogRoot,
 }
 
 impl LogSecrets {
     /// Those of a log's first generation, from S_0.
     pub fn first(generation_secret: Secret32) -> Self {
-        let control_seed = direct_control_key(&generation_secret).to_seed();
-        Self { generation_secret, control_seed }
+        let root = LogRoot::of_first(&generation_secret);
+        Self { generation_secret, root }
     }
 }
 
 impl Introduction {
-    /// An introduction to the log of a control key, as of the turn at `checkpoint`, which began `generation`.
+    /// An introduction to the log of a root, as of the turn at `checkpoint`, which began the generation.
     pub fn new(
-        generation: Generation,
+        place: LogPlace,
         secrets: LogSecrets,
         checkpoint: Checkpoint,
         [lower, higher]: [IntroducedMember; 2],
         relay_url: RelayUrl,
     ) -> Self {
-        let LogSecrets { generation_secret, control_seed } = secrets;
-        let log = log_of_control(&control_seed);
-        let extensions = Extensions::NONE;
-        Self { log, generation, generation_secret, control_seed, checkpoint, lower, higher, relay_url, extensions }
+        let LogSecrets { generation_secret, root } = secrets;
+        let log = root.log_id(&place.conversation, place.order);
+        let (root, extensions) = (root.as_secret().duplicate(), Extensions::NONE);
+        Self { log, place, generation_secret, root, checkpoint, lower, higher, relay_url, extensions }
     }
 
     /// The log of the conversation.
@@ -138,9 +149,14 @@ impl Introduction {
         &self.generation_secret
     }
 
-    /// The seed of the log's control key.
-    pub fn control_seed(&self) -> &Secret32 {
-        &self.control_seed
+    /// The root of the log.
+    pub fn root(&self) -> LogRoot {
+        LogRoot::from_secret(self.root.duplicate())
+    }
+
+    /// Which log it is, and in which generation.
+    pub fn place(&self) -> LogPlace {
+        self.place
     }
 
     /// Encodes the introduction. It holds secrets.
@@ -151,16 +167,16 @@ impl Introduction {
     /// Decodes one introduction, which must fill `bytes`.
     ///
     /// # Errors
-    /// [`DecodeError`]; [`DecodeError::Range`] also if the log is not the one of the control key, or begins otherwise
-    /// than its first secret says.
+    /// [`DecodeError`]; [`DecodeError::Range`] also if the log is not that of the root in this conversation and order, or
+    /// begins otherwise than its first secret says.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let introduction: Self = codec::decode_versioned(VERSION, bytes, BODY_LEN_MAX)?;
-        require(introduction.log == log_of_control(&introduction.control_seed), "log")?;
-        require(introduction.generation.as_u64() <= COUNTER_MAX, "generation")?;
+        let LogPlace { conversation, order, generation } = introduction.place;
+        require(introduction.log == introduction.root().log_id(&conversation, order), "log")?;
+        require(generation.as_u64() <= COUNTER_MAX, "generation")?;
         require(introduction.checkpoint.seq.as_u64() <= COUNTER_MAX, "checkpoint.seq")?;
-        if introduction.generation == Generation::FIRST {
-            let of_secret = direct_control_key(&introduction.generation_secret).to_seed();
-            require(introduction.control_seed == of_secret, "control")?;
+        if generation == Generation::FIRST {
+            require(introduction.root() == LogRoot::of_first(&introduction.generation_secret), "root")?;
             require(introduction.checkpoint == Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY }, "checkpoint")?;
         }
         for member in [&introduction.lower, &introduction.higher] {
@@ -172,28 +188,14 @@ impl Introduction {
     }
 }
 
-fn log_of_control(seed: &Secret32) -> LogId {
-    LogId::of_control_key(&SigningKey::from_seed(seed).verify_key())
-}
-
 impl fmt::Debug for Introduction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            log,
-            generation,
-            generation_secret,
-            control_seed,
-            checkpoint,
-            lower: _,
-            higher: _,
-            relay_url,
-            extensions,
-        } = self;
+        let Self { log, place, generation_secret, root, checkpoint, lower: _, higher: _, relay_url, extensions } = self;
         f.debug_struct("Introduction")
             .field("log", log)
-            .field("generation", generation)
+            .field("place", place)
             .field("generation_secret", generation_secret)
-            .field("control_seed", control_seed)
+            .field("root", root)
             .field("checkpoint", checkpoint)
             .field("relay_url", relay_url)
             .field("extensions", extensions)
@@ -203,11 +205,8 @@ impl fmt::Debug for Introduction {
 
 impl fmt::Debug for LogSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { generation_secret, control_seed } = self;
-        f.debug_struct("LogSecrets")
-            .field("generation_secret", generation_secret)
-            .field("control_seed", control_seed)
-            .finish()
+        let Self { generation_secret, root } = self;
+        f.debug_struct("LogSecrets").field("generation_secret", generation_secret).field("root", root).finish()
     }
 }
 

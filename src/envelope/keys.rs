@@ -3,9 +3,11 @@
 
 use std::fmt;
 
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 use undertone_wire::gate::Gate;
 use undertone_wire::id::{Generation, LogId};
 
+use super::conversation::ConversationId;
 use crate::crypto::label::{self, Label};
 use crate::crypto::sign::SigningKey;
 use crate::crypto::{Secret32, kdf, secret_key};
@@ -63,14 +65,40 @@ impl fmt::Debug for LogKeys {
     }
 }
 
-/// The control key of a direct conversation's log, from the secret of its generation 0 (rule ENV-03).
+/// Where a direct log stands among those of its conversation: of two, the one with the higher order lives, and of two with
+/// one order the one with the lower id (rule DEL-50). 12 bytes.
 ///
-/// The log's id is the hash of this key, so that the two need not be sent apart and cannot contradict each other.
-pub fn direct_control_key(generation_secret_0: &Secret32) -> SigningKey {
-    SigningKey::from_seed(&kdf::derive(generation_secret_0, label::CONTROL, &[]))
+/// The id of the log is derived from it ([`LogRoot::log_id`]), so that one log has one order, for whoever knows it.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, TlsSerialize, TlsDeserializeBytes, TlsSize,
+)]
+pub struct LogOrder {
+    /// The versions of both device lists with which the log began, added up. Only the accounts' own keys raise it.
+    pub lists: u64,
+    /// Which log it is of those that began with such lists, from 0.
+    pub round: u32,
 }
 
-/// The id of a direct conversation's log, from the secret of its generation 0 (rule ENV-03).
-pub fn direct_log_id(generation_secret_0: &Secret32) -> LogId {
-    LogId::of_control_key(&direct_control_key(generation_secret_0).verify_key())
+secret_key!(
+    /// The root of a direct conversation's log: all that its control key rests on, besides the conversation and the order.
+    pub LogRoot
+);
+
+impl LogRoot {
+    /// The root of the log whose generation 0 has the secret S_0 (rule ENV-03).
+    pub fn of_first(generation_secret_0: &Secret32) -> Self {
+        Self::from_secret(kdf::derive(generation_secret_0, label::LOG_ROOT, &[]))
+    }
+
+    /// The control key (rule ENV-03).
+    pub fn control_key(&self, conversation: &ConversationId, order: LogOrder) -> SigningKey {
+        let LogOrder { lists, round } = order;
+        let fields: [&[u8]; 3] = [conversation.as_bytes(), &lists.to_be_bytes(), &round.to_be_bytes()];
+        SigningKey::from_seed(&kdf::derive(self.as_secret(), label::CONTROL, &fields))
+    }
+
+    /// The id of the log, the hash of its control key: the two need not be sent apart and cannot contradict each other.
+    pub fn log_id(&self, conversation: &ConversationId, order: LogOrder) -> LogId {
+        LogId::of_control_key(&self.control_key(conversation, order).verify_key())
+    }
 }

@@ -40,7 +40,7 @@ pub use direct::{
 pub use envelope::{DedupId, Envelope, SenderSeq};
 pub use extension::{Extension, Extensions};
 pub use frame::{Frame, FrameKind, IfUnknown};
-pub use keys::{EphemeralKey, LogKeys, OuterKey};
+pub use keys::{EphemeralKey, LogKeys, LogOrder, LogRoot, OuterKey};
 pub use parcel::{EpochEvidence, Evidence, Parcel, ParcelKind};
 pub use receipts::{Delivered, ReceiptState};
 pub use sequence::{Observation, SenderTrack};

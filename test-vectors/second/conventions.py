@@ -157,6 +157,7 @@ LABELS = [
     "generation",
     "outer key",
     "ephemeral key",
+    "log root",
     "control key",
     "shell",
     "light shell",

@@ -33,9 +33,18 @@ def generation_keys(inputs):
 @subject("direct-log")
 def direct_log(inputs):
     """ENV-03, RELAY-02."""
-    seed = KDF(inputs.bytes("generation_secret_0", 32), "control key", [])
+    root = log_root(inputs.bytes("generation_secret_0", 32))
+    seed = control_seed(root, inputs.bytes("conversation_id", 32), inputs.int("lists"), inputs.int("round", 2**32 - 1))
     control = c.ed25519_public(seed)
-    return {"control_seed": seed, "control_key": control, "log": H("log id", [control])}
+    return {"root": root, "control_seed": seed, "control_key": control, "log": H("log id", [control])}
+
+
+def log_root(generation_secret_0):
+    return KDF(generation_secret_0, "log root", [])
+
+
+def control_seed(root, conversation, lists, round_):
+    return KDF(root, "control key", [conversation, u64(lists), u32(round_)])
 
 
 @subject("conversation-id")

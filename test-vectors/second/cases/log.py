@@ -5,7 +5,9 @@ from .. import log as l
 from .making import File, fixed, flip
 
 S_0, S_1 = fixed("S_0"), fixed("S_1")
-LOG = c.H("log id", [c.ed25519_public(c.KDF(S_0, "control key", []))])
+PLACE = (fixed("conversation id"), 2, 0)
+CONTROL = l.control_seed(l.log_root(S_0), *PLACE)
+LOG = c.H("log id", [c.ed25519_public(CONTROL)])
 ENTRY = fixed("entry id", 16)
 
 
@@ -25,8 +27,16 @@ def generation_keys():
 
 def direct_log():
     file = File("direct-log", "ENV-03 RELAY-02", "The control key and the id of a direct conversation's log. Nothing is refused here.")
-    file.accepted("s-0", "from S_0", generation_secret_0=S_0)
-    file.accepted("another-s-0", "another secret, another log", generation_secret_0=S_1)
+    conversation, lists, round_ = PLACE
+    place = {"conversation_id": conversation, "lists": lists, "round": round_}
+    file.accepted("s-0", "from S_0", generation_secret_0=S_0, **place)
+    file.accepted("another-s-0", "another secret, another log", generation_secret_0=S_1, **place)
+    other = {**place, "conversation_id": fixed("another conversation id")}
+    file.accepted("another-conversation", "another log", generation_secret_0=S_0, **other)
+    file.accepted("newer-lists", "another log", generation_secret_0=S_0, **{**place, "lists": 3})
+    file.accepted("a-successor", "the next round: another log", generation_secret_0=S_0, **{**place, "round": 1})
+    last = {**place, "lists": 2**53, "round": 2**32 - 1}
+    file.accepted("last-order", "the highest order", "boundary", generation_secret_0=S_0, **last)
     return file
 
 
@@ -46,7 +56,7 @@ def gate_proof():
     signed = file.accepted("read", "by the readers' key of the gate", seed=seed, **place)
     append = l.generation_key(S_0, "gate append key", LOG, 0)
     file.accepted("append", "by the appenders' key", seed=append, **{**place, "right": 2})
-    file.accepted("control", "by the control key, generation 0", seed=c.KDF(S_0, "control key", []), **{**place, "right": 3})
+    file.accepted("control", "by the control key, generation 0", seed=CONTROL, **{**place, "right": 3})
     sound = {"key": bytes.fromhex(signed["key"]), "signature": bytes.fromhex(signed["signature"]), **place}
     file.accepted("verifies", "the first proof, by the key alone", **sound)
 

@@ -5,11 +5,10 @@ use serde_json::json;
 use undertone::crypto::aead;
 use undertone::crypto::label::{self, transcript};
 use undertone::crypto::sign::Signature;
-use undertone::envelope::keys::{direct_control_key, direct_log_id};
 use undertone::envelope::padding::bucket;
 use undertone::envelope::shell::{self, ShellError};
 use undertone::envelope::{
-    ConversationId, DecodeError, EpochEvidence, Evidence, LogKeys, OuterKey, Parcel, ParcelKind,
+    ConversationId, DecodeError, EpochEvidence, Evidence, LogKeys, LogOrder, LogRoot, OuterKey, Parcel, ParcelKind,
 };
 use undertone::identity::AccountId;
 use undertone_wire::chain::{EMPTY, Leaf};
@@ -92,12 +91,16 @@ fn generation_keys(inputs: &Inputs<'_>) -> Derived {
 }
 
 fn direct_log(inputs: &Inputs<'_>) -> Derived {
-    let secret = inputs.secret("generation_secret_0")?;
-    let control = direct_control_key(&secret);
+    let root = LogRoot::of_first(&inputs.secret("generation_secret_0")?);
+    let conversation = ConversationId::from_bytes(inputs.array("conversation_id")?);
+    let round = u32::try_from(inputs.number("round")?).map_err(|_| fault("round", "is no u32"))?;
+    let order = LogOrder { lists: inputs.number("lists")?, round };
+    let control = root.control_key(&conversation, order);
     Ok(json!({
+        "root": hex(root.as_secret().expose()),
         "control_seed": hex(control.to_seed().expose()),
         "control_key": hex(control.verify_key().as_bytes()),
-        "log": hex(direct_log_id(&secret).as_bytes()),
+        "log": hex(root.log_id(&conversation, order).as_bytes()),
     }))
 }
 
