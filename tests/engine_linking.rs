@@ -214,7 +214,7 @@ fn a_no_on_either_side_ends_it_on_both() {
         if says_no == "old" {
             world.call(0, |client, now, rng| client.cancel_link(now, rng)).unwrap();
         } else {
-            joiner.call(&mut world, |joining, _, rng| joining.cancel(rng)).unwrap();
+            joiner.call(&mut world, |joining, now, rng| joining.cancel(now, rng)).unwrap();
         }
         joiner.run(&mut world);
         let declined = LinkingError::Aborted(Abort::Declined);
@@ -256,6 +256,84 @@ fn an_offer_is_for_one_linking_and_ten_minutes() {
     // A yes that comes too late is none.
     confirm_new(&mut world, &mut joiner).unwrap();
     assert_eq!(joiner.joining.into_client().err(), Some(Error::Linking(LinkingError::Expired)));
+}
+
+// spec ID-71: what passes costs time, and nothing else.
+#[test]
+fn a_busy_relay_delays_a_linking_and_does_not_end_it() {
+    let mut world = World::of(16, &["ann"]);
+    let mut joiner = Joiner::connected(&mut world);
+    let offer = joiner.joining.offer().unwrap().clone();
+    let wait = |world: &mut World, joiner: &mut Joiner| {
+        for _ in 0..3 {
+            world.now = world.now.after(Duration::from_secs(2));
+            joiner.input(world, Input::Timer).unwrap();
+            joiner.run(world);
+        }
+    };
+    // The opening and the answer to it are refused once, and so are the confirmation and the grant.
+    world.relay.busy_for = 2;
+    begin(&mut world, 0, &offer, Role::Linked).unwrap();
+    wait(&mut world, &mut joiner);
+    assert_eq!((world.relay.busy_for, joiner.joining.offer()), (0, None));
+    assert!(joiner.signals.contains(&Signal::LinkOfferTaken));
+    assert_eq!(joiner.joining.code(), world.nodes[0].client.linking_code());
+    assert!(joiner.joining.code().is_some());
+    world.relay.busy_for = 2;
+    confirm_new(&mut world, &mut joiner).unwrap();
+    confirm_old(&mut world).unwrap();
+    wait(&mut world, &mut joiner);
+    assert_eq!(world.relay.busy_for, 0);
+    assert_eq!((joiner.joining.is_over(), devices(&world, 0).len()), (true, 2));
+    assert_eq!(ended(&joiner.signals), []);
+}
+
+// spec ID-78
+#[test]
+fn who_runs_out_of_time_tells_the_other() {
+    let mut world = World::of(17, &["ann"]);
+    let mut joiner = compared(&mut world, Role::Linked);
+    // The new device's clock is ahead.
+    let now = std::mem::replace(&mut world.now, joiner.timer.unwrap());
+    joiner.input(&mut world, Input::Timer).unwrap();
+    world.now = now;
+    assert!(!joiner.joining.is_settled(), "the last word is on its way");
+    joiner.run(&mut world);
+    assert!(joiner.joining.is_settled());
+    assert_eq!(ended(&joiner.signals), [LinkingError::Expired]);
+    assert_eq!(ended(&world.nodes[0].signals), [LinkingError::Aborted(Abort::Failed)]);
+    assert_eq!(world.nodes[0].client.linking_code(), None);
+
+    // And the other way round.
+    let mut joiner = compared(&mut world, Role::Linked);
+    world.now = world.now.after(LINKING_TIME_MAX).after(Duration::from_millis(1));
+    world.input(0, Input::Timer);
+    world.now = now;
+    joiner.run(&mut world);
+    assert_eq!(ended(&joiner.signals), [LinkingError::Aborted(Abort::Failed)]);
+}
+
+// spec ID-78: nobody waits for ever for the relay to take the last word.
+#[test]
+fn a_relay_that_falls_silent_holds_nobody_up() {
+    let mut world = World::of(18, &["ann"]);
+    let mut joiner = compared(&mut world, Role::Linked);
+    joiner.call(&mut world, |joining, now, rng| joining.cancel(now, rng)).unwrap();
+    assert!(joiner.joining.is_over() && !joiner.joining.is_settled());
+    world.now = joiner.timer.unwrap();
+    joiner.input(&mut world, Input::Timer).unwrap();
+    assert!(joiner.joining.is_settled());
+
+    // Whoever has become a client waits for nothing: its first batch is to be written.
+    let mut joiner = compared(&mut world, Role::Linked);
+    confirm_new(&mut world, &mut joiner).unwrap();
+    confirm_old(&mut world).unwrap();
+    while !joiner.joining.is_over() {
+        world.run();
+        let frame = world.relay.pop(1_000 + world.nodes.len()).unwrap();
+        joiner.input(&mut world, Input::Frame(&frame)).unwrap();
+    }
+    assert!(joiner.joining.is_settled());
 }
 
 // spec ID-71: whoever scans late has less time, so that no device is certified that has given up.

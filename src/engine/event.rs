@@ -173,6 +173,8 @@ pub enum Signal {
     RelayChanged,
     /// This device has no account yet, and shows this to be scanned by one that has (`Joining`).
     LinkOffer(Box<Offer>),
+    /// An old device has taken the offer of this new one: nobody else can, and it is to be shown no more.
+    LinkOfferTaken,
     /// A new device is being linked, and both show these digits: is it the same number there? Answer with
     /// `Client::confirm_link` or `Client::cancel_link`, on the new device with `Joining::confirm` or `Joining::cancel`.
     LinkCode(LinkingCode),

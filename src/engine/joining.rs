@@ -18,7 +18,7 @@ use undertone_wire::id::{EntryId, RequestId, ServerId};
 use super::client::{Client, Input, Output};
 use super::event::Signal;
 use super::linking::Connection;
-use super::postbox::Postbox;
+use super::postbox::{Postbox, Refused};
 use crate::crypto::CryptoRng;
 use crate::error::Error;
 use crate::identity::linking::{
@@ -27,6 +27,9 @@ use crate::identity::linking::{
 use crate::identity::{LocalIdentity, RelayUrl};
 use crate::store::{Overlay, StoreView, Tx};
 use crate::time::UnixMs;
+
+/// How long the relay has to take the last word of a linking that has come to nothing.
+const LAST_WORD_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A device on its way into an account. `S` is the store of the client that it becomes; it is empty, and stays so until then.
 ///
@@ -41,6 +44,8 @@ pub struct Joining<S> {
     server: Option<ServerId>,
     connection: Option<Connection>,
     expires: Option<UnixMs>,
+    /// When not to wait any longer for the relay to take the last word.
+    give_up_at: Option<UnixMs>,
     /// What the relay has yet to answer, and which letter it is, if it is one.
     requests: BTreeMap<RequestId, Option<EntryId>>,
     next_request: u64,
@@ -76,6 +81,7 @@ impl<S: StoreView> Joining<S> {
             server: None,
             connection: None,
             expires: None,
+            give_up_at: None,
             requests: BTreeMap::new(),
             next_request: 0,
             ready: VecDeque::new(),
@@ -96,10 +102,8 @@ impl<S: StoreView> Joining<S> {
                 self.requests.clear();
                 self.ready.retain(|output| !matches!(output, Output::Transmit(_)));
             }
-            Input::Timer if !self.is_over() && self.expires.is_some_and(|expires| now > expires) => {
-                self.end(LinkingError::Expired.into());
-            }
-            Input::Connected | Input::Persisted(_) | Input::Timer => {}
+            Input::Timer => self.timer(now, rng),
+            Input::Connected | Input::Persisted(_) => {}
         }
         Ok(())
     }
@@ -138,7 +142,7 @@ impl<S: StoreView> Joining<S> {
                         self.state = State::Confirmed(Box::new(confirmed));
                         self.send(old, message, rng);
                     }
-                    Err(error) => self.end(error.into()),
+                    Err(error) => self.end(error.into(), now),
                 }
                 Ok(())
             }
@@ -153,22 +157,46 @@ impl<S: StoreView> Joining<S> {
     ///
     /// # Errors
     /// `Misuse` if it is over.
-    pub fn cancel(&mut self, rng: &mut dyn CryptoRng) -> Result<(), Error> {
-        let abort = match std::mem::replace(&mut self.state, State::Waiting) {
-            over @ (State::Done(_) | State::Ended(_)) => {
-                self.state = over;
-                return Err(Error::NoLinking);
-            }
-            State::Waiting | State::Offering(_) => None,
-            State::Answered(answered) => Some((*answered.old_mailbox(), answered.abort(Abort::Declined))),
-            State::Comparing(comparing) => Some((*comparing.old_mailbox(), comparing.abort(Abort::Declined))),
-            State::Confirmed(confirmed) => Some((*confirmed.old_mailbox(), confirmed.abort(Abort::Declined))),
+    pub fn cancel(&mut self, now: UnixMs, rng: &mut dyn CryptoRng) -> Result<(), Error> {
+        if self.is_over() {
+            return Err(Error::NoLinking);
+        }
+        self.abort(Abort::Declined, LinkingError::Aborted(Abort::Declined), now, rng);
+        Ok(())
+    }
+
+    /// Ends it, and tells the other device if there is a key for it.
+    fn abort(&mut self, reason: Abort, error: LinkingError, now: UnixMs, rng: &mut dyn CryptoRng) {
+        let message = match std::mem::replace(&mut self.state, State::Waiting) {
+            State::Answered(answered) => Some((*answered.old_mailbox(), answered.abort(reason))),
+            State::Comparing(comparing) => Some((*comparing.old_mailbox(), comparing.abort(reason))),
+            State::Confirmed(confirmed) => Some((*confirmed.old_mailbox(), confirmed.abort(reason))),
+            State::Waiting | State::Offering(_) | State::Done(_) | State::Ended(_) => None,
         };
-        if let Some((old, message)) = abort {
+        if let Some((old, message)) = message {
             self.send(old, message, rng);
         }
-        self.end(LinkingError::Aborted(Abort::Declined).into());
-        Ok(())
+        self.end(error.into(), now);
+    }
+
+    fn timer(&mut self, now: UnixMs, rng: &mut dyn CryptoRng) {
+        if self.is_over() {
+            if self.give_up_at.is_some_and(|at| at <= now) {
+                self.requests.clear();
+            }
+        } else if self.expires.is_some_and(|expires| now > expires) {
+            self.abort(Abort::Failed, LinkingError::Expired, now, rng);
+        } else if self.post.take_retry(now) {
+            self.resume();
+            self.set_timer();
+        }
+    }
+
+    fn set_timer(&mut self) {
+        let over = self.expires.map(|expires| expires.after(Duration::from_millis(1)));
+        if let Some(at) = self.post.retry_at().into_iter().chain(over).min() {
+            self.ready.push_back(Output::Timer(at));
+        }
     }
 
     /// Whether it has come to an end.
@@ -176,9 +204,15 @@ impl<S: StoreView> Joining<S> {
         matches!(self.state, State::Done(_) | State::Ended(_))
     }
 
-    /// Whether the relay has answered everything too, or is gone: the last thing said may be that it is over.
+    /// Whether nothing is left to do here. What has become a client goes on at once, because nothing of it is durable yet.
+    /// What has come to nothing may have a last word to say, for which it waits until the relay has taken it, is gone, or
+    /// has been silent for five seconds.
     pub fn is_settled(&self) -> bool {
-        self.is_over() && self.requests.is_empty()
+        match self.state {
+            State::Done(_) => true,
+            State::Ended(_) => self.requests.is_empty(),
+            _ => false,
+        }
     }
 
     /// How it ended: the client of the new device, which is to be driven from now on. Its first batch holds the identity.
@@ -199,7 +233,10 @@ impl<S: StoreView> Joining<S> {
             RelayFrame::Hello(hello) if !self.is_over() => self.hello(&hello, now, rng),
             RelayFrame::Entries { log, entries } if log == self.post.inbox() => self.entries(entries, now, rng),
             RelayFrame::Reply { request, reply } => match (self.requests.remove(&request), reply) {
-                (Some(_), Reply::Refused(_)) if !self.is_over() => self.end(LinkingError::Refused.into()),
+                (Some(_), Reply::Refused(refusal)) if !self.is_over() => match self.post.refused(&refusal, now) {
+                    Refused::ForNow => self.set_timer(),
+                    Refused::ForGood => self.abort(Abort::Failed, LinkingError::Refused, now, rng),
+                },
                 (Some(Some(entry)), _) => self.post.delivered(&entry),
                 _ => {}
             },
@@ -216,18 +253,23 @@ impl<S: StoreView> Joining<S> {
         self.server = Some(hello.server);
         self.connection = Some((hello.nonce, hello.server));
         self.ready.push_back(Output::Signal(Signal::Online));
-        let opening = self.post.open(&hello.nonce, &hello.server);
-        let letters: Vec<(EntryId, Request)> = self.post.letters().collect();
-        opening.into_iter().for_each(|request| self.request(None, request));
-        letters.into_iter().for_each(|(entry, request)| self.request(Some(entry), request));
+        self.resume();
         if matches!(self.state, State::Waiting) {
             let offering = NewOffering::new(self.post.mailbox(), hello.server, self.relay.clone(), now, rng);
             let expires = offering.offer().expires();
             self.expires = Some(expires);
-            self.ready.push_back(Output::Timer(expires.after(Duration::from_millis(1))));
+            self.set_timer();
             self.ready.push_back(Output::Signal(Signal::LinkOffer(Box::new(offering.offer().clone()))));
             self.state = State::Offering(Box::new(offering));
         }
+    }
+
+    /// Opens the inbox on this connection, and sends what the relay may not have.
+    fn resume(&mut self) {
+        let Some((nonce, server)) = self.connection else { return };
+        let letters: Vec<(EntryId, Request)> = self.post.letters().collect();
+        self.post.open(&nonce, &server).into_iter().for_each(|request| self.request(None, request));
+        letters.into_iter().for_each(|(entry, request)| self.request(Some(entry), request));
     }
 
     fn entries(&mut self, entries: Vec<Entry>, now: UnixMs, rng: &mut dyn CryptoRng) {
@@ -236,7 +278,7 @@ impl<S: StoreView> Joining<S> {
                 return;
             }
             if let Err(error) = self.hear(&message, now, rng) {
-                self.end(error);
+                self.end(error, now);
             }
         }
     }
@@ -247,6 +289,7 @@ impl<S: StoreView> Joining<S> {
                 Round::Ignored(same) => State::Offering(Box::new(same)),
                 Round::Next((answered, answer)) => {
                     self.send(*answered.old_mailbox(), answer, rng);
+                    self.ready.push_back(Output::Signal(Signal::LinkOfferTaken));
                     State::Answered(Box::new(answered))
                 }
             },
@@ -278,8 +321,11 @@ impl<S: StoreView> Joining<S> {
     }
 
     /// Everything that was drawn for this linking goes.
-    fn end(&mut self, error: Error) {
+    fn end(&mut self, error: Error, now: UnixMs) {
         self.close();
+        let give_up_at = now.after(LAST_WORD_TIME_MAX);
+        self.give_up_at = Some(give_up_at);
+        self.ready.push_back(Output::Timer(give_up_at));
         if let Error::Linking(error) = error {
             self.ready.push_back(Output::Signal(Signal::LinkEnded(error)));
         }

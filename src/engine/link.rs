@@ -117,8 +117,11 @@ pub(super) enum Pending {
     },
     Intent(u64),
     Stock(SlotKind),
-    /// A message of a linking.
-    Letter(EntryId),
+    /// The inbox of a linking, or a message of it.
+    Post {
+        inbox: LogId,
+        letter: Option<EntryId>,
+    },
     /// Our own device list, out of the directory.
     OwnList,
     /// The list of somebody else whose last one has expired.
@@ -186,7 +189,7 @@ impl Link {
         let intents = self.retries.iter().filter(|(ordinal, _)| !self.busy.contains(ordinal)).map(|(_, r)| r.at);
         let logs =
             self.logs.values().flat_map(|link| [link.retry_at, link.receipt_at, link.commit_at].into_iter().flatten());
-        let linking = self.linking.as_ref().map(|linking| linking.expires().after(Duration::from_millis(1)));
+        let linking = self.linking.as_ref().map(OldLinking::timer);
         if self.is_online() { intents.chain(logs).chain(linking).chain(self.upkeep_at).min() } else { linking }
     }
 
@@ -479,12 +482,9 @@ impl Step<'_> {
             (Pending::OwnList, Reply::Taken(taken)) => self.own_list_taken(Some(taken.body.as_slice())),
             (Pending::OwnList, Reply::Refused(Refusal::Unknown)) => self.own_list_taken(None),
             (Pending::List(account), Reply::Taken(taken)) => self.list_taken(&account, taken.body.as_slice()),
-            (Pending::Letter(entry), Reply::Refused(refusal)) => {
-                self.letter_reply(&entry, Some(&refusal));
-                Ok(())
-            }
-            (Pending::Letter(entry), _) => {
-                self.letter_reply(&entry, None);
+            (Pending::Post { inbox, letter }, reply) => {
+                let refusal = if let Reply::Refused(refusal) = &reply { Some(refusal) } else { None };
+                self.post_reply(&inbox, letter.as_ref(), refusal);
                 Ok(())
             }
             (
@@ -716,6 +716,7 @@ impl Step<'_> {
     /// What is due by the clock.
     pub(super) fn timer(&mut self) -> Result<(), Error> {
         self.expire_linking();
+        self.retry_linking();
         let now = self.now;
         let due = |at: Option<UnixMs>| at.is_some_and(|at| at <= now);
         if due(self.link.upkeep_at) && self.link.is_online() {

@@ -8,14 +8,16 @@
 //! Up to the moment at which the account key signs, a linking is in memory only: a process that ends in between has
 //! changed nothing. From then on the list, the grant on its way and the event are one batch (rule ID-77).
 
+use std::time::Duration;
+
 use undertone_wire::frame::{Entry, Request, SlotKind};
-use undertone_wire::id::{ConnectionNonce, EntryId, Seq, ServerId, SlotId, TakeId};
+use undertone_wire::id::{ConnectionNonce, EntryId, LogId, Seq, ServerId, SlotId, TakeId};
 use undertone_wire::refusal::Refusal;
 
 use super::client::Client;
 use super::event::{EventRow, Signal};
 use super::link::Pending;
-use super::postbox::Postbox;
+use super::postbox::{Postbox, Refused};
 use super::rows::{self, ClientRow, Intent};
 use super::step::Step;
 use crate::conversation::ConversationId;
@@ -49,13 +51,25 @@ enum OldState {
 
 impl OldLinking {
     /// Whether an inbox is that of this linking.
-    pub(super) fn reads(&self, log: &undertone_wire::id::LogId) -> bool {
+    pub(super) fn reads(&self, log: &LogId) -> bool {
         self.post.inbox() == *log
     }
 
-    /// The last moment at which it may end well.
-    pub(super) fn expires(&self) -> UnixMs {
-        self.expires
+    /// When it is over, or something is to be tried again.
+    pub(super) fn timer(&self) -> UnixMs {
+        let over = self.expires.after(Duration::from_millis(1));
+        self.post.retry_at().map_or(over, |at| at.min(over))
+    }
+}
+
+impl OldState {
+    /// Says that it is over; without a key yet there is no way to.
+    fn abort(self, reason: Abort) -> Option<Vec<u8>> {
+        match self {
+            Self::Opened(_) => None,
+            Self::Comparing(comparing) => Some(comparing.abort(reason)),
+            Self::Agreed(agreed) => Some(agreed.abort(reason)),
+        }
     }
 }
 
@@ -158,20 +172,37 @@ impl Step<'_> {
     pub(super) fn resume_linking(&mut self) {
         let Some((nonce, server)) = self.link.connection() else { return };
         let Some(linking) = &self.link.linking else { return };
+        let inbox = linking.post.inbox();
         let opening = linking.post.open(&nonce, &server);
         let letters: Vec<(EntryId, Request)> = linking.post.letters().collect();
-        opening.into_iter().for_each(|request| self.request(Pending::Unwatched, request));
-        letters.into_iter().for_each(|(entry, request)| self.request(Pending::Letter(entry), request));
+        let all = opening.into_iter().map(|request| (None, request));
+        for (letter, request) in all.chain(letters.into_iter().map(|(entry, request)| (Some(entry), request))) {
+            self.request(Pending::Post { inbox, letter }, request);
+        }
     }
 
-    /// The relay has a letter, or does not take it.
-    pub(super) fn letter_reply(&mut self, entry: &EntryId, refusal: Option<&Refusal>) {
-        let Some(mut linking) = self.link.linking.take() else { return };
-        match refusal {
-            None => linking.post.delivered(entry),
-            Some(_) => return self.end_linking(&linking.post, LinkingError::Refused),
+    /// The relay has something of the linking, or does not take it.
+    pub(super) fn post_reply(&mut self, inbox: &LogId, letter: Option<&EntryId>, refusal: Option<&Refusal>) {
+        let Some(mut linking) = self.link.linking.take_if(|linking| linking.reads(inbox)) else { return };
+        match (letter, refusal) {
+            (Some(letter), None) => linking.post.delivered(letter),
+            (None, None) => {}
+            (letter, Some(refusal)) => {
+                let refused = linking.post.refused(refusal, self.now);
+                if letter.is_some() && refused == Refused::ForGood {
+                    return self.abort_linking(linking, LinkingError::Refused);
+                }
+            }
         }
         self.link.linking = Some(linking);
+    }
+
+    /// Tries again what the relay would not take for a moment.
+    pub(super) fn retry_linking(&mut self) {
+        let now = self.now;
+        if self.link.linking.as_mut().is_some_and(|linking| linking.post.take_retry(now)) {
+            self.resume_linking();
+        }
     }
 
     /// Takes what came into the inbox of the linking.
@@ -204,7 +235,7 @@ impl Step<'_> {
             if let Some(reveal) = reveal {
                 linking.post.post(linking.new, reveal, self.rng);
                 if let Some((entry, request)) = linking.post.last_letter() {
-                    self.request(Pending::Letter(entry), request);
+                    self.request(Pending::Post { inbox: linking.post.inbox(), letter: Some(entry) }, request);
                 }
                 if let OldState::Comparing(comparing) = &linking.state {
                     self.signal(Signal::LinkCode(comparing.code()));
@@ -243,13 +274,7 @@ impl Step<'_> {
         let Some(OldLinking { mut post, new, state, .. }) = self.link.linking.take() else {
             return Err(Error::NoLinking);
         };
-        let message = match state {
-            // There is no key yet under which to say so.
-            OldState::Opened(_) => None,
-            OldState::Comparing(comparing) => Some(comparing.abort(Abort::Declined)),
-            OldState::Agreed(agreed) => Some(agreed.abort(Abort::Declined)),
-        };
-        if let Some(message) = message {
+        if let Some(message) = state.abort(Abort::Declined) {
             self.send_last(&mut post, new, message);
         }
         self.close_post(&post);
@@ -289,8 +314,17 @@ impl Step<'_> {
     /// A linking that has taken too long ends.
     pub(super) fn expire_linking(&mut self) {
         if let Some(linking) = self.link.linking.take_if(|linking| linking.expires < self.now) {
-            self.end_linking(&linking.post, LinkingError::Expired);
+            self.abort_linking(linking, LinkingError::Expired);
         }
+    }
+
+    /// A linking comes to nothing here, and the other side is told.
+    fn abort_linking(&mut self, linking: OldLinking, error: LinkingError) {
+        let OldLinking { mut post, new, state, .. } = linking;
+        if let Some(message) = state.abort(Abort::Failed) {
+            self.send_last(&mut post, new, message);
+        }
+        self.end_linking(&post, error);
     }
 
     /// The linking, taken out already, has come to nothing.

@@ -4,14 +4,17 @@
 //! between costs nothing; every letter is sent again, under its entry id, until the relay has it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use undertone_wire::frame::{Deposit, Entry, EntryContent, Lane, LaneToken, OpenInbox, Request};
 use undertone_wire::gate::{Right, proof_input};
 use undertone_wire::id::{ConnectionNonce, EntryId, Generation, InboxToken, LogId, Seq, ServerId};
+use undertone_wire::refusal::{Action, Refusal};
 
 use crate::crypto::sign::SigningKey;
 use crate::crypto::{CryptoRng, random_array};
 use crate::identity::linking::Mailbox;
+use crate::time::UnixMs;
 
 /// An inbox for one linking.
 pub(super) struct Postbox {
@@ -19,7 +22,22 @@ pub(super) struct Postbox {
     token: InboxToken,
     read: Seq,
     letters: VecDeque<Letter>,
+    /// When to try again what the relay would not take for a moment.
+    retry_at: Option<UnixMs>,
 }
+
+/// How a relay has refused something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refused {
+    /// It is busy.
+    ForNow,
+    /// It will say so again.
+    ForGood,
+}
+
+/// How long to wait for a relay that is busy, whatever it says: a linking has ten minutes.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// A message that the relay is not known to have.
 struct Letter {
@@ -32,7 +50,7 @@ impl Postbox {
     /// Draws an inbox and its token.
     pub(super) fn new(rng: &mut dyn CryptoRng) -> Self {
         let (owner, token) = (SigningKey::random(rng), InboxToken::from_bytes(random_array(rng)));
-        Self { owner, token, read: Seq::from_u64(0), letters: VecDeque::new() }
+        Self { owner, token, read: Seq::from_u64(0), letters: VecDeque::new(), retry_at: None }
     }
 
     /// What the other side has to know.
@@ -87,6 +105,24 @@ impl Postbox {
     /// The letter that was posted last.
     pub(super) fn last_letter(&self) -> Option<(EntryId, Request)> {
         self.letters.back().map(|letter| (letter.entry, letter.request()))
+    }
+
+    /// The relay has refused something. If that passes, everything is to be tried again at [`Postbox::retry_at`].
+    pub(super) fn refused(&mut self, refusal: &Refusal, now: UnixMs) -> Refused {
+        let Action::Retry { after_ms } = refusal.action() else { return Refused::ForGood };
+        let wait = Duration::from_millis(after_ms.into()).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
+        self.retry_at = Some(now.after(wait));
+        Refused::ForNow
+    }
+
+    /// When to try again.
+    pub(super) fn retry_at(&self) -> Option<UnixMs> {
+        self.retry_at
+    }
+
+    /// Whether it is time to try again; says so once.
+    pub(super) fn take_retry(&mut self, now: UnixMs) -> bool {
+        self.retry_at.take_if(|at| *at <= now).is_some()
     }
 
     /// The relay has a letter.

@@ -28,6 +28,8 @@ pub struct SimRelay {
     pub now_ms: u64,
     /// What the relay makes of the turn of the next entry that is appended, if it lies.
     pub next_turn: Option<Option<Gate>>,
+    /// How many deposits the relay is too busy for.
+    pub busy_for: usize,
 }
 
 /// A log.
@@ -70,6 +72,7 @@ impl SimRelay {
             connections: BTreeMap::new(),
             now_ms: 0,
             next_turn: None,
+            busy_for: 0,
         }
     }
 
@@ -85,6 +88,7 @@ impl SimRelay {
             connections: BTreeMap::new(),
             now_ms: self.now_ms,
             next_turn: None,
+            busy_for: 0,
         }
     }
 
@@ -237,6 +241,10 @@ impl SimRelay {
                 Reply::Done
             }
             Request::Deposit(deposit) => {
+                if self.busy_for > 0 {
+                    self.busy_for -= 1;
+                    return Reply::Refused(Refusal::RateLimited { retry_after_ms: 2_000 });
+                }
                 let Some(log) = self.logs.get_mut(&deposit.log) else { return Reply::Refused(Refusal::Unknown) };
                 assert!(log.tokens.contains(&deposit.token.to_hash()));
                 let entry =

@@ -250,7 +250,7 @@ async fn a_device_is_linked_over_a_real_relay_and_drives_on_as_a_client() {
 async fn a_no_on_the_new_device_reaches_the_old_one_before_the_new_one_is_gone() {
     let Linking { data: _data, relay, stores, mut ann, new, mut notices, .. } = linking().await;
     assert!(matches!(hear(&mut notices).await, Signal::LinkCode(_)));
-    new.call(|joining, _, rng| joining.cancel(rng)).await.unwrap().unwrap();
+    new.call(|joining, now, rng| joining.cancel(now, rng)).await.unwrap().unwrap();
     let declined = LinkingError::Aborted(Abort::Declined);
     let finished = timeout(PATIENCE, new.finish()).await.unwrap();
     assert_eq!(finished.err(), Some(DriverError::Client(undertone::Error::Linking(declined))));

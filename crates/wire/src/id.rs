@@ -25,6 +25,12 @@ macro_rules! bytes_id {
                 &self.0
             }
         }
+    };
+}
+
+macro_rules! shown_id {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        bytes_id!($(#[$doc])* $name, $len);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,47 +90,47 @@ macro_rules! counter {
     };
 }
 
-bytes_id!(
+shown_id!(
     /// Names one log: a conversation's, or a device's inbox. 32 bytes, the hash of the key that controls it.
     LogId, 32
 );
-bytes_id!(
+shown_id!(
     /// Names one entry of a log: 16 random bytes, drawn once per envelope and kept across retries and re-seals.
     EntryId, 16
 );
-bytes_id!(
+shown_id!(
     /// Names one slot of the directory: 32 bytes, the hash of its owner's key.
     SlotId, 32
 );
-bytes_id!(
+shown_id!(
     /// Names one `take` from the directory, so that a repeated request gets the same answer. 16 random bytes.
     TakeId, 16
 );
-bytes_id!(
+shown_id!(
     /// The head of an entry chain, 32 bytes ([`chain`](crate::chain)).
     Head, 32
 );
-bytes_id!(
+shown_id!(
     /// The hash of a payload, 32 bytes.
     PayloadHash, 32
 );
-bytes_id!(
+shown_id!(
     /// Names a relay, 32 bytes. It enters every proof, so that a proof for one relay is none for another.
     ServerId, 32
 );
-bytes_id!(
+shown_id!(
     /// The challenge of one connection, 32 random bytes, sent in `Hello`.
     ConnectionNonce, 32
 );
-bytes_id!(
+shown_id!(
     /// One life of a relay's store, 16 random bytes: another value says that history may have been lost.
     Incarnation, 16
 );
-bytes_id!(
+shown_id!(
     /// An Ed25519 public key (RFC 8032), 32 bytes, as the relay checks signatures against it.
     VerifyKey, 32
 );
-bytes_id!(
+shown_id!(
     /// An Ed25519 signature (RFC 8032), 64 bytes.
     Signature, 64
 );
@@ -132,7 +138,7 @@ bytes_id!(
     /// A bearer token that admits deposits to one lane of an inbox, 32 bytes.
     InboxToken, 32
 );
-bytes_id!(
+shown_id!(
     /// The hash of an [`InboxToken`]: all that the relay keeps of it. 32 bytes.
     InboxTokenHash, 32
 );
@@ -173,6 +179,13 @@ impl PayloadHash {
     /// Hashes a payload as it enters a leaf (rule RELAY-20).
     pub fn of(payload: &[u8]) -> Self {
         Self(hash(label::PAYLOAD, &[payload]))
+    }
+}
+
+impl fmt::Debug for InboxToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(_) = self;
+        f.write_str("InboxToken(…)")
     }
 }
 

@@ -65,7 +65,7 @@ async fn obey(line: &str, handle: &JoiningHandle<SqlCipherStore>, voice: &mut Vo
     let is_last = matches!(command, Command::Quit | Command::CancelLink);
     let result = match command {
         Command::ConfirmLink => call(handle, |joining, now, rng| joining.confirm(now, rng)).await,
-        Command::CancelLink => call(handle, |joining, _, rng| joining.cancel(rng)).await,
+        Command::CancelLink => call(handle, |joining, now, rng| joining.cancel(now, rng)).await,
         Command::Quit => {
             give_up(handle).await;
             Ok(())
@@ -81,7 +81,7 @@ async fn obey(line: &str, handle: &JoiningHandle<SqlCipherStore>, voice: &mut Vo
 
 /// Ends it, whether or not anything was begun.
 async fn give_up(handle: &JoiningHandle<SqlCipherStore>) -> bool {
-    let _ = call(handle, |joining, _, rng| joining.cancel(rng)).await;
+    let _ = call(handle, |joining, now, rng| joining.cancel(now, rng)).await;
     true
 }
 
