@@ -233,6 +233,14 @@ impl Scene {
         }
     }
 
+    /// What a lie in the name of another device may change: it may look like trouble with it, and trouble begins one session
+    /// more (spec DM-54). What was there is there, byte for byte.
+    fn has_still(&self, node: usize, keys: &[Vec<undertone::store::Row>]) -> bool {
+        let now = self.keys(node);
+        let sessions = (now[0].len() - keys[0].len()) <= 1 && keys[0].iter().all(|row| now[0].contains(row));
+        sessions && now[1..] == keys[1..]
+    }
+
     fn assert_goes_on(&mut self) {
         for node in ALL {
             let text = format!("on from {node}, {}", self.world.history(ALICE, self.id).len());
@@ -389,7 +397,7 @@ fn envelope_of(seq: u64, delivered: Delivered, frame: Frame) -> Vec<u8> {
     .encode()
 }
 
-// A-DM-32, spec DEL-80: what Bob seals in his session does not open as from Alice's other device, whatever it says.
+// A-DM-32, spec DEL-80, DM-53: what Bob seals in his session does not open as from Alice's other device, whatever it says.
 #[test]
 fn a_contact_cannot_forge_a_copy_of_what_we_are_to_have_said() {
     let mut scene = Scene::new(5);
@@ -402,7 +410,7 @@ fn a_contact_cannot_forge_a_copy_of_what_we_are_to_have_said() {
         let place = scene.plant(BOB, ParcelKind::DirectMessage, body.encode(), None);
         assert_eq!(scene.unreadable(ALICE).last(), Some(&(place, Reason::Authentication)));
         assert_eq!(scene.world.texts(ALICE, scene.id), said);
-        assert!(scene.keys(ALICE) == keys);
+        assert!(scene.has_still(ALICE, &keys));
     }
     // As himself he can say it.
     let to = [ALICE, ALICE_2, BOB_2];
@@ -439,7 +447,7 @@ fn a_receipt_in_the_name_of_another_device_counts_for_nobody() {
         let body = scene.body(node, ParcelKind::DirectMessage, lists, sender, &[ALICE], &body);
         let place = scene.plant(node, ParcelKind::DirectMessage, body.encode(), None);
         assert_eq!(scene.unreadable(ALICE).last(), Some(&(place, Reason::Authentication)), "{node} as {of}");
-        assert!(scene.keys(ALICE) == keys, "{node} as {of}");
+        assert!(scene.has_still(ALICE, &keys), "{node} as {of}");
         assert_eq!((scene.receipts(ALICE), status_of(&scene, asked.id)), (told, status), "{node} as {of}");
     }
     // In his own name it counts, however much it claims to have.

@@ -13,12 +13,14 @@
 //! | `ratchet`, `skipped` | chains and headers; the seeds of messages that were passed over |
 //! | `pq`, `chunk` | the post-quantum ratchet, and the pieces in which its keys travel |
 //! | `session`, `sessions` | one session; all that there are with a device, as rows |
+//! | `wrap`, `fanout` | what one device gets of a message for many |
+//! | `recovery` | what is kept of a peer device to find back to a common session |
 //! | `steps` | the key schedule in single steps, for who checks it |
 //!
 //! Invariants: everything is keyed by the peer's [`DeviceId`]; a call that fails leaves every row as it was; nothing
 //! changes before the payload has opened.
 //!
-//! Leaves out, for the time being: who sends heartbeats and begins anew; `recovery` decides when.
+//! Leaves out who sends heartbeats and begins anew: `recovery` decides when, `wrap` keeps what it needs for that, the engine acts.
 
 mod chunk;
 pub mod fanout;
@@ -45,7 +47,7 @@ pub use ratchet::{MESSAGE_OVERHEAD_LEN_MIN, RatchetMessage, message_overhead_len
 pub use recovery::{Begin, Opened, Recovery, Trouble};
 pub use session::{Session, SessionInfo, Start};
 pub use sessions::{
-    FirstMessage, accept, end_sessions, has_session, initiate, initiate_with, open, seal, session, session_info, sweep,
+    FirstMessage, accept, has_session, initiate, initiate_with, open, seal, session, session_info, sweep,
 };
 
 use std::fmt;

@@ -11,56 +11,63 @@
 //! Invariants: no clock and no peer can stop recovery for longer than an hour, nor make it begin more than one session in
 //! one; heartbeats answer no heartbeats.
 //!
-//! Leaves out where this is kept, and which messages are sent again: those that never opened are missed by number, in the
-//! envelope.
+//! ```text
+//! key    DeviceId 32        value   u8 version | u32 unanswered | optional u64 begun_at ms | optional u8 trouble | SessionId<V> begun
+//! ```
+//!
+//! [`wrap`](super::wrap) keeps the row, in whatever seals, opens and is refused. Leaves out which messages are sent again:
+//! those that never opened are missed by number, in the envelope.
 
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
+use crate::identity::DeviceId;
 use crate::limits::{DM_HEARTBEAT_AFTER, DM_RECOVERY_INTERVAL, DM_SESSIONS_PER_DEVICE_MAX};
+use crate::store::{Table, Tx};
 use crate::time::UnixMs;
 
-use super::{DmError, SessionId};
+use super::{DmError, SessionId, decode_row, encode};
 
 /// What is wrong between us and a peer device; the later, the worse.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 #[repr(u8)]
 pub enum Trouble {
-    /// No session has a key for what the peer sent: one of us has lost a session, or it is garbage.
+    /// No session opens what the peer sent, or so somebody says: one of us has lost a session, or it is garbage.
     Unreadable = 1,
+    /// The peer is further ahead than we follow: what lay between has expired.
+    Behind = 2,
     /// The peer sent again in a place that is used up: it was rolled back or cloned, or the seed was given up.
-    PeerFork = 2,
+    PeerFork = 3,
     /// The peer holds the keys of a session, and what it says cannot be followed.
-    Apart = 3,
+    Apart = 4,
     /// The peer answers what our state never sent: we were rolled back or cloned.
-    OwnFork = 4,
+    OwnFork = 5,
 }
 
 impl Trouble {
     /// What a refused message tells; none for what is the message's own fault, or the store's.
     pub const fn of(error: &DmError) -> Option<Self> {
         match error {
-            DmError::Authentication | DmError::NoSession => Some(Self::Unreadable),
+            DmError::Authentication | DmError::NoSession | DmError::BadPrekey { .. } | DmError::ReplayMemoryFull => {
+                Some(Self::Unreadable)
+            }
+            DmError::JumpTooLarge { .. } => Some(Self::Behind),
             DmError::Replay => Some(Self::PeerFork),
-            DmError::JumpTooLarge { .. }
-            | DmError::CounterOutOfRange
-            | DmError::UnknownPqEpoch { .. }
-            | DmError::PqMismatch
-            | DmError::WeakKey => Some(Self::Apart),
+            DmError::CounterOutOfRange | DmError::UnknownPqEpoch { .. } | DmError::PqMismatch | DmError::WeakKey => {
+                Some(Self::Apart)
+            }
             DmError::StateForked => Some(Self::OwnFork),
-            DmError::BadPrekey { .. }
-            | DmError::Expired
+            DmError::Expired
             | DmError::Malformed
             | DmError::UnsupportedVersion { .. }
             | DmError::OwnDevice
             | DmError::ChainExhausted
             | DmError::TooLong
             | DmError::TooMany
-            | DmError::ReplayMemoryFull
             | DmError::Store(_) => None,
         }
     }
 
-    /// Whether the sessions that there are seal no more: [`end_sessions`](super::end_sessions) is due (rule DM-53).
+    /// Whether the session that showed it, and those before it, seal no more (rule DM-53).
     pub const fn ends_sessions(self) -> bool {
         matches!(self, Self::Apart | Self::OwnFork)
     }
@@ -110,6 +117,18 @@ pub struct Recovery {
 }
 
 impl Recovery {
+    /// What is kept of a peer device.
+    ///
+    /// # Errors
+    /// [`DmError::Store`].
+    pub fn load(tx: &Tx<'_>, of: DeviceId) -> Result<Self, DmError> {
+        tx.get(Table::Recovery, of.as_bytes())?.map_or(Ok(Self::default()), |row| decode_row(&row))
+    }
+
+    pub(super) fn save(&self, tx: &mut Tx<'_>, of: DeviceId) {
+        tx.put(Table::Recovery, of.as_bytes(), encode(self));
+    }
+
     /// The trouble that there is.
     pub const fn trouble(&self) -> Option<Trouble> {
         self.trouble
@@ -125,7 +144,7 @@ impl Recovery {
         self.unanswered = 0;
     }
 
-    /// A message of the peer opened in turn, under this session (rules DM-51, DM-56).
+    /// A message of the peer opened, under this session (rules DM-51, DM-56).
     pub fn opened(&mut self, opened: Opened, session: SessionId) {
         if opened == Opened::Content {
             self.unanswered = self.unanswered.saturating_add(1);
@@ -135,10 +154,11 @@ impl Recovery {
         }
     }
 
-    /// A message of the peer was refused. Returns the trouble if the application has to know of it: it is new or worse
-    /// (rule DM-52).
-    pub fn refused(&mut self, error: &DmError) -> Option<Trouble> {
-        let trouble = Trouble::of(error).filter(|trouble| Some(*trouble) > self.trouble)?;
+    /// What the peer sent tells of trouble. Returns it if the application has to know: it is new or worse (rule DM-52).
+    pub fn refused(&mut self, trouble: Trouble) -> Option<Trouble> {
+        if Some(trouble) <= self.trouble {
+            return None;
+        }
         self.trouble = Some(trouble);
         self.begun.clear();
         Some(trouble)

@@ -72,6 +72,8 @@ pub struct Session {
     pub(super) created: UnixMs,
     /// Among the sessions with its peer: the highest seals.
     pub(super) rank: u64,
+    /// Among the sessions with its peer, in the order in which they came here: it never changes.
+    pub(super) number: u64,
     pub(super) life: Life,
     pub(super) ratchet: Ratchet,
 }

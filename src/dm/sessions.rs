@@ -7,7 +7,8 @@
 //! A peer device may have several sessions, because first contacts cross: all of them receive, the one of the highest
 //! rank sends. Opening a new message raises a session to the top, so that the two sides meet on one.
 //!
-//! Invariants: every call either does all of its writes or none; a session's bytes change only after a payload opened.
+//! Invariants: every call either does all of its writes or none; a session's bytes change only after a payload opened, but for
+//! the mark that it has ended.
 
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
@@ -135,6 +136,18 @@ pub fn accept(
     ad: &[u8],
     now: UnixMs,
 ) -> Result<SecretBytes, DmError> {
+    accept_in(tx, us, peer, first, ad, now).map(|(plaintext, _)| plaintext)
+}
+
+/// As [`accept`], with the session that was taken up.
+pub(super) fn accept_in(
+    tx: &mut Tx<'_>,
+    us: &LocalIdentity,
+    peer: &Device,
+    first: &FirstMessage,
+    ad: &[u8],
+    now: UnixMs,
+) -> Result<(SecretBytes, SessionId), DmError> {
     let sides = Sides { initiator: Party::of(peer), responder: Party::of(us.device()) };
     refuse_own(us, peer)?;
     let handshake = Handshake::decode(&first.handshake)?;
@@ -150,12 +163,13 @@ pub fn accept(
         let located = session.locate(&message).ok_or(DmError::Authentication)?;
         let (plaintext, _) = session.open_located(tx, ad, &message, &located, now)?;
         session.add(tx)?;
-        Ok(plaintext)
+        Ok((plaintext, id))
     })
 }
 
 fn begin(id: SessionId, peer: &Device, handshake: &Handshake, ratchet: Ratchet, now: UnixMs) -> Session {
-    Session { id, peer: peer.id(), start: Start::of(handshake), created: now, rank: 0, life: Life::Going, ratchet }
+    let (peer, start) = (peer.id(), Start::of(handshake));
+    Session { id, peer, start, created: now, rank: 0, number: 0, life: Life::Going, ratchet }
 }
 
 /// Seals one message to `peer` (rule DM-41).
@@ -180,6 +194,17 @@ pub fn seal(
 /// # Errors
 /// [`DmError::NoSession`]; [`DmError::Authentication`] for what no session opens; else as [`Session::open`].
 pub fn open(tx: &mut Tx<'_>, peer: DeviceId, ad: &[u8], message: &[u8], now: UnixMs) -> Result<SecretBytes, DmError> {
+    open_in(tx, peer, ad, message, now).map(|(plaintext, _)| plaintext)
+}
+
+/// As [`open`], with the session that opened it.
+pub(super) fn open_in(
+    tx: &mut Tx<'_>,
+    peer: DeviceId,
+    ad: &[u8],
+    message: &[u8],
+    now: UnixMs,
+) -> Result<(SecretBytes, SessionId), DmError> {
     let message = RatchetMessage::decode(message)?;
     let mut sessions = sessions(tx, peer)?;
     let rank_max = sessions.first().map(|session| session.rank).ok_or(DmError::NoSession)?;
@@ -192,7 +217,7 @@ pub fn open(tx: &mut Tx<'_>, peer: DeviceId, ad: &[u8], message: &[u8], now: Uni
     }
     make_room(tx, &mut session, sessions)?;
     session.save(tx);
-    Ok(plaintext)
+    Ok((plaintext, session.id))
 }
 
 /// Brings the seeds of all sessions with one device under their common bound, those of the lowest rank first (rule DM-34).
@@ -229,12 +254,18 @@ pub fn session(tx: &Tx<'_>, peer: DeviceId) -> Result<Option<Session>, DmError> 
     Ok(sessions(tx, peer)?.into_iter().find(|session| session.life == Life::Going))
 }
 
-/// Ends all sessions with `peer`: they open what comes, and another must be begun or accepted to seal (rule DM-53).
-///
-/// # Errors
-/// [`DmError::Store`].
-pub fn end_sessions(tx: &mut Tx<'_>, peer: DeviceId) -> Result<(), DmError> {
-    for mut session in sessions(tx, peer)? {
+/// The session under which the header of a message opens, if there is one, and whether it still seals.
+pub(super) fn holder(tx: &Tx<'_>, peer: DeviceId, message: &[u8]) -> Result<Option<(SessionId, Life)>, DmError> {
+    let Ok(message) = RatchetMessage::decode(message) else { return Ok(None) };
+    let found = sessions(tx, peer)?.into_iter().find(|session| session.locate(&message).is_some());
+    Ok(found.map(|session| (session.id, session.life)))
+}
+
+/// Ends a session with `peer` and those that came before it: they open what comes, and seal no more (rule DM-53).
+pub(super) fn end_through(tx: &mut Tx<'_>, peer: DeviceId, last: SessionId) -> Result<(), DmError> {
+    let mut all = sessions(tx, peer)?;
+    let number = all.iter().find(|session| session.id == last).map(|session| session.number);
+    for session in all.iter_mut().filter(|session| Some(session.number) <= number) {
         session.life = Life::Ended;
         session.save(tx);
     }
@@ -275,6 +306,7 @@ impl Session {
     fn add(mut self, tx: &mut Tx<'_>) -> Result<(), DmError> {
         let others = sessions(tx, self.peer)?;
         self.rank = others.first().map_or(0, |top| top.rank + 1);
+        self.number = others.iter().map(|other| other.number + 1).max().unwrap_or(0);
         for old in others.iter().skip(DM_SESSIONS_PER_DEVICE_MAX - 1) {
             skipped::delete_all(tx, old.place())?;
             tx.delete(Table::Sessions, &row_key(old.peer, old.id));

@@ -8,6 +8,9 @@
 //!
 //! A device reads each of its logs in order, and several logs in any order. So the first wrap for it in *each* log
 //! carries the handshake, and whichever log it reads first, it can open what it reads.
+//!
+//! Everything between two devices passes through here, in whatever log or inbox it goes; so here is kept what [`Recovery`]
+//! needs. Only [`refused`] is for the caller to say, because a refusal takes back everything else.
 
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 use undertone_wire::id::LogId;
@@ -21,6 +24,8 @@ use crate::time::UnixMs;
 use super::handshake::Handshake;
 use super::prekeys::{BundleBody, OneTimeItem};
 use super::ratchet::RatchetMessage;
+use super::recovery::{Opened, Recovery, Trouble};
+use super::session::Life;
 use super::sessions::{self, FirstMessage};
 use super::{DmError, all_or_nothing, decode, decode_row, encode};
 
@@ -88,9 +93,16 @@ pub fn begin(
     now: UnixMs,
     rng: &mut dyn CryptoRng,
 ) -> Result<Wrap, DmError> {
-    let FirstMessage { handshake, message } = sessions::initiate(tx, us, peer, body, item, ad, plaintext, now, rng)?;
-    Unanswered { handshake: handshake.clone(), carried: Vec::new() }.save(tx, peer.id());
-    Ok(Wrap { handshake, message })
+    all_or_nothing(tx, |tx| {
+        let FirstMessage { handshake, message } =
+            sessions::initiate(tx, us, peer, body, item, ad, plaintext, now, rng)?;
+        Unanswered { handshake: handshake.clone(), carried: Vec::new() }.save(tx, peer.id());
+        let session = sessions::session(tx, peer.id())?.ok_or(DmError::NoSession)?.id;
+        let mut recovery = Recovery::load(tx, peer.id())?;
+        recovery.began(session, now);
+        recovery.save(tx, peer.id());
+        Ok(Wrap { handshake, message })
+    })
 }
 
 /// Seals for one device what goes into `log`; none is a place outside of all logs, an inbox.
@@ -105,9 +117,14 @@ pub fn seal(
     plaintext: &[u8],
     rng: &mut dyn CryptoRng,
 ) -> Result<Wrap, DmError> {
-    let message = sessions::seal(tx, peer, ad, plaintext, rng)?;
-    let unanswered = Unanswered::load(tx, peer)?.filter(|row| log.is_none_or(|log| !row.carried.contains(&log)));
-    Ok(Wrap { handshake: unanswered.map(|row| row.handshake).unwrap_or_default(), message })
+    all_or_nothing(tx, |tx| {
+        let message = sessions::seal(tx, peer, ad, plaintext, rng)?;
+        let unanswered = Unanswered::load(tx, peer)?.filter(|row| log.is_none_or(|log| !row.carried.contains(&log)));
+        let mut recovery = Recovery::load(tx, peer)?;
+        recovery.sealed();
+        recovery.save(tx, peer);
+        Ok(Wrap { handshake: unanswered.map(|row| row.handshake).unwrap_or_default(), message })
+    })
 }
 
 /// Takes note that an entry of ours with the handshake of `peer` stands in `log`: later ones need not carry it.
@@ -138,22 +155,48 @@ pub fn open(
     now: UnixMs,
 ) -> Result<SecretBytes, DmError> {
     all_or_nothing(tx, |tx| {
-        let opened = sessions::open(tx, peer.id(), ad, &wrap.message, now);
+        let mut recovery = Recovery::load(tx, peer.id())?;
+        let opened = sessions::open_in(tx, peer.id(), ad, &wrap.message, now);
         // A device outside the dates of its certificate goes on in its sessions, and begins none (rule DM-123).
         let may_begin = !wrap.handshake.is_empty() && peer.check_dates(now).is_ok();
-        let plaintext = match opened {
+        let (plaintext, session) = match opened {
             Err(DmError::NoSession | DmError::Authentication) if may_begin => {
                 let (handshake, message) = (wrap.handshake.clone(), wrap.message.clone());
-                sessions::accept(tx, us, peer, &FirstMessage { handshake, message }, ad, now)?
+                let first = FirstMessage { handshake, message };
+                let accepted = sessions::accept_in(tx, us, peer, &first, ad, now)?;
+                recovery.accepted();
+                accepted
             }
             opened => opened?,
         };
+        recovery.opened(Opened::of(&plaintext), session);
+        recovery.save(tx, peer.id());
         tx.delete(Table::Unanswered, peer.id().as_bytes());
         Ok(plaintext)
     })
 }
 
-/// Forgets a handshake that will not be answered: its device is gone.
-pub fn forget(tx: &mut Tx<'_>, peer: DeviceId) {
-    tx.delete(Table::Unanswered, peer.as_bytes());
+/// Takes note that [`open`] refused what `peer` sent, or is said to have sent: to be called when all else that came of it is
+/// taken back. Returns the trouble if the application has to know of it (rules DM-52, DM-53).
+///
+/// # Errors
+/// [`DmError::Store`].
+pub fn refused(tx: &mut Tx<'_>, peer: DeviceId, wrap: &Wrap, error: &DmError) -> Result<Option<Trouble>, DmError> {
+    let Some(trouble) = Trouble::of(error) else { return Ok(None) };
+    let trouble = match sessions::holder(tx, peer, &wrap.message)? {
+        // Whoever reads the log can say so in the peer's name: no session that is sound ends by it.
+        None => Trouble::Unreadable,
+        // What it could not follow was told when it ended.
+        Some((_, Life::Ended)) => return Ok(None),
+        Some((session, Life::Going)) => {
+            if trouble.ends_sessions() {
+                sessions::end_through(tx, peer, session)?;
+            }
+            trouble
+        }
+    };
+    let mut recovery = Recovery::load(tx, peer)?;
+    let told = recovery.refused(trouble);
+    recovery.save(tx, peer);
+    Ok(told)
 }

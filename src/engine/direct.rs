@@ -10,6 +10,7 @@ use undertone_wire::frame::{Checkpoint, Class, Entry};
 use undertone_wire::id::{Generation, LogId};
 
 use super::event::{Failure, Reason};
+use super::mend::Via;
 use super::outbox::{Carried, Sealing};
 use super::receive::Refused;
 use super::roster::Roster;
@@ -22,7 +23,7 @@ use crate::conversation::ConversationId;
 use crate::crypto::{Secret32, SecretBytes, random_array};
 use crate::dm::fanout::{PayloadKey, SealedPayload};
 use crate::dm::wrap::{self, Wrap};
-use crate::dm::{self, BundleBody, DmError, OneTimeItem};
+use crate::dm::{self, Begin, BundleBody, DmError, OneTimeItem, Recovery};
 use crate::envelope::parcel::BODY_LEN_MAX;
 use crate::envelope::{
     DevicePlace, DirectBody, DirectForm, DirectWrap, Evidence, Fanout, Frame, FrameKind, IfUnknown, ListName, LogKeys,
@@ -172,6 +173,11 @@ impl Step<'_> {
     fn reach(&mut self, device: &Device) -> Result<Reach, Error> {
         if dm::has_session(&self.tx, device.id())? {
             return Ok(Reach::Ready);
+        }
+        if let Begin::At { .. } = Recovery::load(&self.tx, device.id())?.begin(self.now) {
+            // What there was has ended, and the next one is not due yet (rules DM-53, DM-54).
+            self.mind(device)?;
+            return Ok(Reach::Later);
         }
         let key = bundle_key(&device.id());
         match rows::load(&self.tx, Table::Meta, &key)? {
@@ -349,16 +355,22 @@ impl Step<'_> {
         let wrap = Wrap { handshake: ours.handshake.clone(), message: ours.message.clone() };
         let ad = Origin { log, kind, evidence, lists, sender }.ad(form.wraps().iter().map(|wrap| wrap.recipient));
         let plaintext = match form {
-            DirectForm::Inline(_) => wrap::open(&mut self.tx, self.us, &device, &ad, &wrap, self.now)?,
+            DirectForm::Inline(_) => self.open_wrap(&device, &ad, &wrap, Via::Log)?,
             DirectForm::Fanout(Fanout { commitment, ciphertext, .. }) => {
                 let payload = SealedPayload { commitment, ciphertext };
                 let ad = payload.bind(&ad);
-                let key = wrap::open(&mut self.tx, self.us, &device, ad.as_bytes(), &wrap, self.now)?;
+                let key = self.open_wrap(&device, ad.as_bytes(), &wrap, Via::Log)?;
                 payload.open(&PayloadKey::from_wrap(&key)?)?
             }
         };
         self.pay_key(&device)?;
         Ok((device, plaintext))
+    }
+
+    /// Whether an envelope says that this device sealed it, though it is none of ours: of a life of this store that was lost.
+    pub(super) fn is_lost_own(&self, roster: &Roster, body: &DirectBody) -> bool {
+        let sender = roster.device(body.sender).filter(|_| body.lists == roster.names());
+        sender.is_some_and(|sender| sender.id() == self.us.device().id())
     }
 
     /// Opens a turn, and finds what it begins (rules DEL-72 to DEL-75).

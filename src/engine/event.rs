@@ -9,6 +9,7 @@ use undertone_wire::id::{LogId, Seq};
 
 use crate::content::{MessageId, TypingState};
 use crate::conversation::{ConversationId, LocalId, Message};
+use crate::dm::Trouble;
 use crate::envelope::SenderSeq;
 use crate::identity::linking::{LinkingCode, LinkingError, Offer};
 use crate::identity::{AccountId, DeviceId};
@@ -148,6 +149,16 @@ pub enum Event {
         /// Why, and so what helps.
         because: HeldBecause,
     },
+    /// We and a device of somebody else, or another one of ours, do not understand each other any more. A new session is
+    /// begun with it by itself; what could not be read till then is lost to who could not read it.
+    Trouble {
+        /// Whose.
+        account: AccountId,
+        /// The device.
+        device: DeviceId,
+        /// What is wrong.
+        trouble: Trouble,
+    },
     /// Something that the app asked for cannot be done.
     Failed {
         /// The conversation.
@@ -238,7 +249,7 @@ pub enum Recovery {
     AskSender,
     /// Compare the log with another member, out of band or over a direct conversation.
     CompareNotes,
-    /// Open the direct conversation anew.
+    /// A session is begun anew by itself, in a direct conversation; ask the sender to send again what is missing.
     ResetSession,
 }
 
@@ -347,4 +358,6 @@ pub(super) enum EventRow {
     DeviceRemoved { account: AccountId, device: DeviceId },
     #[tls_codec(discriminant = 15)]
     SendingHeld { account: AccountId, because: HeldBecause },
+    #[tls_codec(discriminant = 16)]
+    Trouble { account: AccountId, device: DeviceId, trouble: Trouble },
 }

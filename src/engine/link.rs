@@ -21,7 +21,7 @@ use undertone_wire::refusal::{Action, Refusal};
 
 use super::event::{Signal, Suspicion};
 use super::linking::{Connection, OldLinking};
-use super::rows::{self, ClientRow, Creation, EarlyRow, Intent, Kind, LogRow, OutboxRow, Phase};
+use super::rows::{self, ClientRow, Creation, EarlyRow, Intent, Kind, LogRow, OutboxRow, Phase, Purpose};
 use super::step::Step;
 use crate::content::TypingState;
 use crate::conversation::ConversationId;
@@ -164,6 +164,12 @@ impl Link {
     /// Forgets that an intent was tried in vain: it is pursued now.
     pub(super) fn hurry(&mut self, ordinal: u64) {
         Arc::make_mut(&mut self.retries).remove(&ordinal);
+    }
+
+    /// Leaves an intent alone up to this instant.
+    pub(super) fn wait_until(&mut self, ordinal: u64, at: UnixMs) {
+        let attempts = self.attempts(ordinal);
+        Arc::make_mut(&mut self.retries).insert(ordinal, Retry { attempts, at });
     }
 
     /// How often an intent was tried in vain since the connection began.
@@ -600,6 +606,7 @@ impl Step<'_> {
 
     /// At the end of every step: does whatever can be done now.
     pub(super) fn settle(&mut self) -> Result<(), Error> {
+        self.mind_heard()?;
         if !self.link.is_online() {
             return Ok(());
         }
@@ -659,6 +666,9 @@ impl Step<'_> {
                 };
                 let (gate, control) = (self.keys(&log, &row)?.gate(), key.verify_key());
                 Some(Request::Create(Create { log, control, gate }))
+            }
+            Intent::Lookup { purpose: Purpose::Mend, stage, .. } if !self.goes_on_mending(ordinal, &stage)? => {
+                return Ok(());
             }
             Intent::Lookup { account, purpose, stage, take } => {
                 Some(self.lookup_request(&account, &purpose, &stage, take)?)

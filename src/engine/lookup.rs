@@ -4,6 +4,7 @@
 //! add_contact ─▶ Devices ─▶ one device after the other: Address ─▶ Keys ─▶ log, introduction; the others follow
 //! introduction ───────────▶ Address ─▶ Keys ─▶ introduction in its inbox
 //! session ────────────────────────────▶ Keys ─▶ kept for the next message to it
+//! mend ──────────────────▶ Address ─▶ Keys, if a session is to begin ─▶ heartbeat in its inbox
 //! add_members ─▶ Devices ─▶ each device: Address ─▶ Keys ─▶ commit ─(in the log)─▶ Welcome in each inbox
 //! ```
 
@@ -23,7 +24,7 @@ use super::step::Step;
 use crate::conversation::ConversationId;
 use crate::crypto::random_array;
 use crate::crypto::sign::SigningKey;
-use crate::dm::{self, BundleBody, OneTimeItem};
+use crate::dm::{BundleBody, OneTimeItem};
 use crate::envelope::Extensions;
 use crate::envelope::address::InboxAddress;
 use crate::envelope::first_contact::{NAMES_MAX, NameHint, WelcomeNote};
@@ -170,7 +171,8 @@ impl Step<'_> {
                     Purpose::Introduction { .. }
                     | Purpose::Note { .. }
                     | Purpose::Session
-                    | Purpose::Sibling { .. } => {
+                    | Purpose::Sibling { .. }
+                    | Purpose::Mend => {
                         let us = self.us.account();
                         self.lists_changed(&us)
                     }
@@ -218,9 +220,11 @@ impl Step<'_> {
         match purpose {
             Purpose::Member { conversation, .. } => *conversation,
             Purpose::Sibling { log } => ConversationId::group(log),
-            Purpose::Contact | Purpose::Introduction { .. } | Purpose::Note { .. } | Purpose::Session => {
-                ConversationId::direct(&self.us.account(), &account)
-            }
+            Purpose::Contact
+            | Purpose::Introduction { .. }
+            | Purpose::Note { .. }
+            | Purpose::Session
+            | Purpose::Mend => ConversationId::direct(&self.us.account(), &account),
         }
     }
 
@@ -233,8 +237,11 @@ impl Step<'_> {
         stage: &Stage,
         failure: Failure,
     ) -> Result<(), Error> {
-        if let Purpose::Introduction { .. } | Purpose::Note { .. } | Purpose::Session | Purpose::Sibling { .. } =
-            purpose
+        if let Purpose::Introduction { .. }
+        | Purpose::Note { .. }
+        | Purpose::Session
+        | Purpose::Sibling { .. }
+        | Purpose::Mend = purpose
         {
             return self.device_failed(ordinal, account, purpose, stage, failure);
         }
@@ -349,8 +356,8 @@ impl Step<'_> {
                 let device = Credential::decode(credential.as_slice())?.verify(Some(self.now))?;
                 let address = InboxAddress::decode(body).map_err(|_| Error::BadKeys)?;
                 address.verify(&device).map_err(|_| Error::BadKeys)?;
-                let has_session = dm::has_session(&self.tx, device.id())?;
-                let needs_keys = !has_session || matches!(slot_of_keys(purpose), SlotKind::KeyPackages);
+                let is_for_group = matches!(slot_of_keys(purpose), SlotKind::KeyPackages);
+                let needs_keys = is_for_group || self.begins_anew(&device)?;
                 if !needs_keys {
                     self.end_intent(ordinal);
                     return self.reached(purpose, &device, Way { address: body, bundle: None });
@@ -365,7 +372,7 @@ impl Step<'_> {
                 let device = Credential::decode(credential.as_slice())?.verify(Some(self.now))?;
                 let item = taken.item.as_ref().map(|item| item.as_slice());
                 match purpose {
-                    Purpose::Contact | Purpose::Introduction { .. } | Purpose::Note { .. } => {
+                    Purpose::Contact | Purpose::Introduction { .. } | Purpose::Note { .. } | Purpose::Mend => {
                         let (bundle, pair) = (BundleBody::decode(body)?, item.map(OneTimeItem::decode).transpose()?);
                         self.end_intent(ordinal);
                         let bundle = Some((&bundle, pair.as_ref()));
@@ -418,6 +425,7 @@ impl Step<'_> {
         match purpose {
             Purpose::Contact => self.first_contact(device, way),
             _ if !self.is_on_newest(device)? => Ok(()),
+            Purpose::Mend => self.mend(device, way),
             Purpose::Note { kind, plaintext } => self.note(device, way, *kind, plaintext.as_slice()),
             purpose => self.introduce_as(purpose, device, way),
         }
@@ -451,7 +459,10 @@ impl Step<'_> {
             let mark = self.mark();
             match self.inbox_entry(&opened, &place) {
                 Err(error) if error.poisons() => return Err(error),
-                Err(_) => self.undo_to(mark),
+                Err(_) => {
+                    self.undo_to(mark);
+                    self.note_refusals()?;
+                }
                 Ok(()) => {}
             }
         }
@@ -768,7 +779,7 @@ impl Step<'_> {
 /// Where the keys of a device are that a lookup needs.
 fn slot_of_keys(purpose: &Purpose) -> SlotKind {
     match purpose {
-        Purpose::Contact | Purpose::Introduction { .. } | Purpose::Note { .. } | Purpose::Session => {
+        Purpose::Contact | Purpose::Introduction { .. } | Purpose::Note { .. } | Purpose::Session | Purpose::Mend => {
             SlotKind::PrekeyBundle
         }
         Purpose::Member { .. } | Purpose::Sibling { .. } => SlotKind::KeyPackages,

@@ -38,6 +38,7 @@ mod joining;
 mod link;
 mod linking;
 mod lookup;
+mod mend;
 mod note;
 mod outbox;
 mod postbox;

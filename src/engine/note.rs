@@ -2,7 +2,7 @@
 //! and DEL-59; spec/envelope, rule ENV-32).
 //!
 //! ```text
-//! a session that stands ──▶ a ratchet message     none ──▶ the handshake of a new one, and its first message
+//! a session that stands ──▶ a ratchet message     none, or trouble ──▶ the handshake of a new one, and its first message
 //! ```
 //!
 //! Leaves out where the inbox is and whence the prekeys come (lookup), and what the notes say (introduce, and others).
@@ -10,11 +10,12 @@
 use undertone_wire::VLBytes;
 use undertone_wire::id::{EntryId, LogId, TakeId};
 
+use super::mend::Via;
 use super::rows::{Intent, Purpose, Stage};
 use super::step::Step;
 use crate::crypto::{SecretBytes, random_array};
 use crate::dm::wrap::{self, Wrap};
-use crate::dm::{self, BundleBody, OneTimeItem};
+use crate::dm::{BundleBody, OneTimeItem};
 use crate::envelope::address::InboxAddress;
 use crate::envelope::inbox::{InboxEntry, InboxKind};
 use crate::error::Error;
@@ -54,7 +55,7 @@ impl Step<'_> {
         let entry = EntryId::from_bytes(random_array(self.rng));
         let ad = note_ad(&address.inbox(), &entry, kind);
         let wrap = match way.bundle {
-            Some((body, item)) if !dm::has_session(&self.tx, device.id())? => {
+            Some((body, item)) if self.begins_anew(device)? => {
                 wrap::begin(&mut self.tx, self.us, device, body, item, &ad, plaintext, self.now, self.rng)?
             }
             _ => wrap::seal(&mut self.tx, None, device.id(), &ad, plaintext, self.rng)?,
@@ -72,7 +73,7 @@ impl Step<'_> {
     ) -> Result<SecretBytes, Error> {
         let wrap = Wrap::decode(opened.body())?;
         let ad = note_ad(&self.us.inbox(), &entry, opened.kind());
-        let plaintext = wrap::open(&mut self.tx, self.us, device, &ad, &wrap, self.now)?;
+        let plaintext = self.open_wrap(device, &ad, &wrap, Via::Inbox)?;
         self.pay_key(device)?;
         Ok(plaintext)
     }
@@ -80,7 +81,11 @@ impl Step<'_> {
     /// Somebody lets the session with us turn, or has begun one.
     pub(super) fn heartbeat(&mut self, device: &Device, opened: &InboxEntry, entry: EntryId) -> Result<(), Error> {
         let plaintext = self.open_note(device, opened, entry)?;
-        if plaintext.is_empty() && self.is_on_newest(device)? { Ok(()) } else { Err(Error::BadKeys) }
+        if !plaintext.is_empty() || !self.is_on_newest(device)? {
+            return Err(Error::BadKeys);
+        }
+        // What waited for a session with it may go on.
+        self.lists_changed(&device.account())
     }
 }
 

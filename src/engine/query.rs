@@ -92,6 +92,7 @@ impl<'q, 's> Query<'q, 's> {
             }
             EventRow::DeviceLinked { account, device } => Event::DeviceLinked { account, device },
             EventRow::SendingHeld { account, because } => Event::SendingHeld { account, because },
+            EventRow::Trouble { account, device, trouble } => Event::Trouble { account, device, trouble },
             EventRow::DeviceRemoved { account, device } => Event::DeviceRemoved { account, device },
             EventRow::Failed { conversation, account, failure } => Event::Failed { conversation, account, failure },
         }))

@@ -140,6 +140,7 @@ impl Step<'_> {
             Err(Refused::Stop(error)) => return Err(error),
             Err(Refused::Because(reason)) => {
                 self.undo_to(mark);
+                self.note_refusals()?;
                 self.put_aside(log, row, entry, reason)?;
                 Effect::Stays
             }
@@ -278,7 +279,14 @@ impl Step<'_> {
             (Kind::Direct { .. }, ParcelKind::DirectMessage) => {
                 let body = DirectBody::decode(&parcel.body).map_err(|_| Reason::Malformed)?;
                 let roster = self.roster(log)?;
+                if self.is_lost_own(&roster, &body) {
+                    row.next_seq = row.next_seq.next();
+                }
                 let (device, plaintext) = self.open_direct(log, &roster, parcel.kind, &parcel.evidence, body)?;
+                if plaintext.is_empty() {
+                    // A heartbeat: its session has turned, and nobody is shown anything.
+                    return no_turn(entry);
+                }
                 self.envelope(log, row, entry, device.account(), device.id(), &plaintext)?;
                 no_turn(entry)
             }

@@ -7,6 +7,7 @@
 //! | Meta | [`BUNDLE_PREFIX`], device | [`BundleRow`] |
 //! | Meta | [`HELD_PREFIX`], account | `trust::HeldRow`: why nothing is sent to the account |
 //! | Meta | [`EARLY_PREFIX`], log, device of the sender, generation | [`EarlyRow`] |
+//! | Meta | [`MENDING_PREFIX`], device | `mend::MendRow`: which intent mends the sessions with it |
 //! | Contacts | account | [`ContactRow`] |
 //! | Conversations | conversation | [`ConversationRow`] |
 //! | Logs | log | [`LogRow`] |
@@ -454,6 +455,9 @@ pub(super) const BUNDLE_PREFIX: &[u8] = b"bundle";
 /// Begins the keys of accounts to which what is sent is held, or was.
 pub(super) const HELD_PREFIX: &[u8] = b"held";
 
+/// Begins the keys of devices the sessions with which are being mended.
+pub(super) const MENDING_PREFIX: &[u8] = b"mending";
+
 /// Begins the keys of [`EarlyRow`]s.
 pub(super) const EARLY_PREFIX: &[u8] = b"early";
 
@@ -627,6 +631,9 @@ pub(super) enum Purpose {
     /// To add one device of our own account to a group.
     #[tls_codec(discriminant = 5)]
     Sibling { log: LogId },
+    /// To send one device of it a heartbeat, in a session that begins with it if there is trouble.
+    #[tls_codec(discriminant = 7)]
+    Mend,
 }
 
 /// How far a lookup is: each stage is one `take`.

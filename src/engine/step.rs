@@ -8,6 +8,7 @@ use undertone_wire::id::{LogId, RequestId};
 use super::client::Output;
 use super::event::{EventId, EventRow, Signal};
 use super::link::{IntentsMark, Link, Pending};
+use super::mend::Heard;
 use super::query::Query;
 use super::rows::{self, ClientRow, ContactRow, Intent, Kind, LogRow};
 use crate::conversation::ConversationId;
@@ -26,6 +27,8 @@ pub(super) struct Step<'a> {
     pub(super) link: &'a mut Link,
     pub(super) now: UnixMs,
     pub(super) rng: &'a mut dyn CryptoRng,
+    /// Of whom something came: what is taken back stays here.
+    pub(super) heard: Heard,
     held: Vec<Output>,
     at_once: Vec<Output>,
 }
@@ -47,7 +50,7 @@ impl<'a> Step<'a> {
         now: UnixMs,
         rng: &'a mut dyn CryptoRng,
     ) -> Self {
-        Self { tx, us, link, now, rng, held: Vec::new(), at_once: Vec::new() }
+        Self { tx, us, link, now, rng, heard: Heard::default(), held: Vec::new(), at_once: Vec::new() }
     }
 
     /// The writes, what is held until they are durable, and what is not.

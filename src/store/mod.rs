@@ -89,6 +89,8 @@ tables! {
     Unanswered = 22,
     /// The device lists by which each direct log is addressed.
     Rosters = 23,
+    /// Of each peer device, what is kept to find back to a common session.
+    Recovery = 24,
 }
 
 /// A read failed or a commit was not applied. The client that sees it is poisoned: drop it, and open the store again.

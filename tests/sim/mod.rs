@@ -171,6 +171,25 @@ impl World {
         self.drain(node);
     }
 
+    /// A backup of its disk is restored: what came since is gone, and the app begins anew too. It comes up offline.
+    pub fn restore(&mut self, node: usize, backup: &MemoryStore) {
+        self.nodes[node].store = backup.snapshot();
+        self.nodes[node].events.clear();
+        self.crash(node);
+    }
+
+    /// Time passes, and what happens by itself happens.
+    pub fn pass(&mut self, time: std::time::Duration) {
+        let end = self.now.after(time);
+        while self.now < end {
+            self.run();
+            let next = self.nodes.iter().filter(|node| node.is_connected).filter_map(|node| node.timer).min();
+            self.now = next.map_or(end, |next| next.max(self.now).min(end));
+            self.relay.now_ms = self.now.as_u64();
+        }
+        self.run();
+    }
+
     /// Calls a client and does what it wants done.
     pub fn call<R>(&mut self, node: usize, call: impl FnOnce(&mut Client<MemoryStore>, UnixMs, &mut StdRng) -> R) -> R {
         let result = call(&mut self.nodes[node].client, self.now, &mut self.rng);

@@ -371,7 +371,7 @@ pub(crate) fn recovery(recovery: Recovery) -> (&'static str, &'static str) {
         Recovery::Ignore => ("ignore", "nothing is to be done"),
         Recovery::AskSender => ("ask_sender", "ask the sender to send it again"),
         Recovery::CompareNotes => ("compare_notes", "ask another member what they see"),
-        Recovery::ResetSession => ("reset_session", "ask the sender to open the conversation anew"),
+        Recovery::ResetSession => ("reset_session", "a new session begins by itself; ask the sender to send it again"),
         _ => ("other", "a newer version may know"),
     }
 }
