@@ -222,3 +222,6 @@ from! {
     DmError => Direct,
     GroupError => Group,
 }
+
+#[cfg(test)]
+mod tests;
