@@ -106,6 +106,14 @@ pub const DM_ONE_TIME_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 /// How long a secret outlives the use of its prekey, 30 days: a first message waits so long in an inbox.
 pub const DM_PREKEY_GRACE: Duration = Duration::from_secs(30 * 86_400);
 
+/// Messages under one sending chain after which a session is worn: the peer has not answered for so long, and if they expire
+/// unread it could not follow. The 500 up to [`DM_JUMP_MAX`] are for what is sealed until another session begins.
+pub const DM_WORN_AFTER: u32 = 1_500;
+
+/// Messages after which the handshake of an unanswered session is carried again in a log: 18 bytes for each of them. What a
+/// device cannot read because the first that carried it has expired is less than what is kept to be tried again.
+pub const DM_HANDSHAKE_EVERY: u32 = UNDECRYPTABLE_MAX as u32;
+
 /// Messages opened without one sealed, after which a heartbeat is owed (rule DM-50): few enough that a state that was stolen heals.
 pub const DM_HEARTBEAT_AFTER: u32 = 50;
 

@@ -241,6 +241,43 @@ fn sealed_in(alice: &Person, log: Option<LogId>, bob: &Person, text: &[u8]) -> W
 
 // spec DM-120
 #[test]
+fn a_handshake_is_carried_again_every_sixty_four_messages() {
+    let (alice, bob) = (Person::new("Alice"), Person::new("Bob"));
+    let first = begun(&alice, &bob);
+    alice.step(|tx, _| wrap::carried(tx, LOG, bob.id())).unwrap();
+    for round in 0..3 {
+        for n in 1..64 {
+            assert!(sealed_in(&alice, Some(LOG), &bob, b"x").handshake.is_empty(), "{round}, {n}");
+        }
+        let carrier = sealed_in(&alice, Some(LOG), &bob, b"x");
+        assert_eq!(carrier.handshake, first.handshake);
+        assert_eq!(sealed_in(&alice, Some(LOG), &bob, b"x").handshake, first.handshake, "until one stands there");
+        alice.step(|tx, _| wrap::carried(tx, LOG, bob.id())).unwrap();
+    }
+    // Whichever of them is the first that Bob sees.
+    let last = sealed_in(&alice, None, &bob, b"late");
+    assert_eq!(bob.unwrap(&alice, AD, &last).as_deref(), Ok(&b"late"[..]));
+}
+
+// spec DM-120
+#[test]
+fn what_opens_in_another_session_answers_no_handshake() {
+    let (alice, bob) = (Person::new("Alice"), Person::new("Bob"));
+    bob.unwrap(&alice, AD, &begun(&alice, &bob)).unwrap();
+    let late = sealed_in(&bob, Some(LOG), &alice, b"late");
+    let answer = sealed_in(&bob, Some(LOG), &alice, b"answer");
+    alice.unwrap(&bob, AD, &answer).unwrap();
+    let anew = begun(&alice, &bob);
+    alice.unwrap(&bob, AD, &late).unwrap();
+    let next = sealed_in(&alice, Some(LOG), &bob, b"next");
+    assert_eq!(next.handshake, anew.handshake);
+    assert_eq!(bob.unwrap(&alice, AD, &next).as_deref(), Ok(&b"next"[..]));
+    alice.unwrap(&bob, AD, &sealed_in(&bob, Some(LOG), &alice, b"here")).unwrap();
+    assert!(sealed_in(&alice, Some(LOG), &bob, b"on").handshake.is_empty());
+}
+
+// spec DM-120
+#[test]
 fn a_handshake_is_carried_in_each_log_until_it_stands_there_and_nowhere_after_an_answer() {
     let (alice, bob) = (Person::new("Alice"), Person::new("Bob"));
     let first = begun(&alice, &bob);

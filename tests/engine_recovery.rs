@@ -46,6 +46,18 @@ fn begun(world: &World, node: usize) -> usize {
     world.requests(node).iter().filter(|request| is_for_session(request)).count()
 }
 
+/// Alice says `count` things while Bob is away, and what the relay holds of all but the last `kept` entries expires.
+fn talk_to_nobody(world: &mut World, id: ConversationId, count: usize, kept: usize) {
+    for number in 0..count {
+        world.say(ALICE, id, &format!("number {number}"));
+    }
+    world.run();
+    let log = world.nodes[ALICE].client.log_of(&id).unwrap().unwrap();
+    let log = world.relay.logs.get_mut(&log).unwrap();
+    let through = log.entries.len() - kept;
+    log.expire(through);
+}
+
 /// Both say something, and both read it.
 fn assert_they_talk(world: &mut World, id: ConversationId, text: &str) {
     for node in [ALICE, BOB] {
@@ -194,4 +206,41 @@ fn no_session_is_begun_with_a_device_that_is_gone() {
     assert_eq!(begun(&world, ALICE), asked);
     assert_they_talk(&mut world, id, "we are still here");
     assert!(!world.nodes[ALICE].store.rows(Table::Sessions).is_empty());
+}
+
+// spec DM-57, DM-120, DM-124: more than a receiver passes over has expired when Bob comes back. He reads what is there, and both talk on,
+// without trouble.
+#[test]
+fn who_was_away_while_thousands_expired_reads_what_is_left_and_talks_on() {
+    let (mut world, id) = talking(6);
+    world.disconnect(BOB);
+    talk_to_nobody(&mut world, id, 2_600, 300);
+    world.connect(BOB);
+    world.run();
+    let read = world.texts(BOB, id);
+    let missing: Vec<String> =
+        (2_300..2_600).map(|n| format!("number {n}")).filter(|text| !read.contains(text)).collect();
+    assert_eq!(missing, Vec::<String>::new());
+    assert_they_talk(&mut world, id, "on we go");
+    assert_eq!([troubles(&world, ALICE), troubles(&world, BOB)], [vec![], vec![Trouble::Unreadable]]);
+    world.pass(2 * HOUR);
+    assert_they_talk(&mut world, id, "and on");
+    world.assert_no_nonce_twice();
+    world.assert_nothing_twice();
+}
+
+// spec DM-54, DM-32, DM-57: a sender that cannot begin anew, because the directory has no keys of Bob's, is further ahead than he
+// follows; he begins.
+#[test]
+fn who_is_too_far_behind_begins_anew_himself() {
+    let (mut world, id) = talking(7);
+    world.disconnect(BOB);
+    let bundles: Vec<_> = world.relay.slots.extract_if(.., |(_, kind), _| *kind == SlotKind::PrekeyBundle).collect();
+    talk_to_nobody(&mut world, id, 2_200, 10);
+    world.relay.slots.extend(bundles);
+    world.connect(BOB);
+    world.pass(Duration::from_secs(600));
+    assert_eq!(troubles(&world, BOB), [Trouble::Behind]);
+    assert_they_talk(&mut world, id, "on we go");
+    assert_eq!(troubles(&world, BOB).len() + troubles(&world, ALICE).len(), 1);
 }

@@ -47,7 +47,8 @@ pub use ratchet::{MESSAGE_OVERHEAD_LEN_MIN, RatchetMessage, message_overhead_len
 pub use recovery::{Begin, Opened, Recovery, Trouble};
 pub use session::{Session, SessionInfo, Start};
 pub use sessions::{
-    FirstMessage, accept, has_session, initiate, initiate_with, open, seal, session, session_info, sweep,
+    FirstMessage, Health, accept, has_session, health, initiate, initiate_with, open, seal, session, session_info,
+    sweep,
 };
 
 use std::fmt;

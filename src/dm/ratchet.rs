@@ -249,6 +249,14 @@ impl Ratchet {
         &self.pq
     }
 
+    /// How many messages the sending chain has: since the peer's last answer.
+    pub(super) fn unanswered_count(&self) -> u32 {
+        match &self.sending {
+            Sending::Active(chain) => chain.count,
+            Sending::Waiting { .. } | Sending::Expecting { .. } => 0,
+        }
+    }
+
     /// Seals one message.
     ///
     /// # Errors

@@ -139,9 +139,9 @@ impl Recovery {
         self.unanswered >= DM_HEARTBEAT_AFTER
     }
 
-    /// A message was sealed to the peer, be it a heartbeat.
-    pub fn sealed(&mut self) {
-        self.unanswered = 0;
+    /// A message was sealed to the peer, be it a heartbeat. Whether that changes anything.
+    pub fn sealed(&mut self) -> bool {
+        std::mem::take(&mut self.unanswered) > 0
     }
 
     /// A message of the peer opened, under this session (rules DM-51, DM-56).

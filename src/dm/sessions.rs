@@ -14,7 +14,10 @@ use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::crypto::{CryptoRng, SecretBytes};
 use crate::identity::{Device, DeviceId, LocalIdentity};
-use crate::limits::{DM_HANDSHAKE_LEN_MAX, DM_MESSAGE_LEN_MAX, DM_SESSIONS_PER_DEVICE_MAX, DM_SKIPPED_PER_DEVICE_MAX};
+use crate::limits::{
+    DM_CHAIN_MESSAGES_MAX, DM_HANDSHAKE_LEN_MAX, DM_MESSAGE_LEN_MAX, DM_SESSIONS_PER_DEVICE_MAX,
+    DM_SKIPPED_PER_DEVICE_MAX, DM_WORN_AFTER,
+};
 use crate::store::{Direction, StoreError, Table, Tx};
 use crate::time::UnixMs;
 
@@ -238,6 +241,29 @@ fn make_room(tx: &mut Tx<'_>, session: &mut Session, mut others: Vec<Session>) -
     Ok(())
 }
 
+/// How it stands with sealing to a peer device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Health {
+    /// There is no session that seals.
+    Missing,
+    /// There is one, and the peer has not answered it for long: another is to be begun, if it can be (rule DM-57).
+    Worn,
+    /// There is one.
+    Good,
+}
+
+/// How it stands with sealing to `peer`.
+///
+/// # Errors
+/// [`DmError::Store`].
+pub fn health(tx: &Tx<'_>, peer: DeviceId) -> Result<Health, DmError> {
+    Ok(match session(tx, peer)? {
+        None => Health::Missing,
+        Some(session) if session.ratchet.unanswered_count() >= DM_WORN_AFTER => Health::Worn,
+        Some(_) => Health::Good,
+    })
+}
+
 /// Whether there is a session that seals to `peer`: one that has not ended.
 ///
 /// # Errors
@@ -251,7 +277,9 @@ pub fn has_session(tx: &Tx<'_>, peer: DeviceId) -> Result<bool, DmError> {
 /// # Errors
 /// [`DmError::Store`].
 pub fn session(tx: &Tx<'_>, peer: DeviceId) -> Result<Option<Session>, DmError> {
-    Ok(sessions(tx, peer)?.into_iter().find(|session| session.life == Life::Going))
+    let top = sessions(tx, peer)?.into_iter().find(|session| session.life == Life::Going);
+    // A chain that is exhausted before another session could be begun seals no more (rule DM-28).
+    Ok(top.filter(|session| session.ratchet.unanswered_count() < DM_CHAIN_MESSAGES_MAX))
 }
 
 /// The session under which the header of a message opens, if there is one, and whether it still seals.

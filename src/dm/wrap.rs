@@ -2,12 +2,13 @@
 //! has shown that it has it (spec/dm, rules DM-120 to DM-123).
 //!
 //! ```text
-//! begin ──▶ unanswered ──a wrap in each log carries the handshake──▶ answered: the device has sent something
-//! row       DeviceId 32 → u8 version | opaque handshake<V> | LogId<V> logs that have carried it
+//! begin ──▶ unanswered ──a wrap in each log carries the handshake, and every 64th──▶ answered: a message opens in it
+//! row       DeviceId 32 → u8 version | SessionId 32 | opaque handshake<V> | u32 sealed | {LogId 32, u32 sealed when it carried}<V>
 //! ```
 //!
 //! A device reads each of its logs in order, and several logs in any order. So the first wrap for it in *each* log
-//! carries the handshake, and whichever log it reads first, it can open what it reads.
+//! carries the handshake, and whichever log it reads first, it can open what it reads; and later ones again, because the
+//! first may have expired when the device comes.
 //!
 //! Everything between two devices passes through here, in whatever log or inbox it goes; so here is kept what [`Recovery`]
 //! needs. Only [`refused`] is for the caller to say, because a refusal takes back everything else.
@@ -17,7 +18,7 @@ use undertone_wire::id::LogId;
 
 use crate::crypto::{CryptoRng, SecretBytes};
 use crate::identity::{Device, DeviceId, LocalIdentity};
-use crate::limits::{DM_HANDSHAKE_LEN_MAX, DM_MESSAGE_LEN_MAX};
+use crate::limits::{DM_HANDSHAKE_EVERY, DM_HANDSHAKE_LEN_MAX, DM_MESSAGE_LEN_MAX};
 use crate::store::{Table, Tx};
 use crate::time::UnixMs;
 
@@ -27,7 +28,7 @@ use super::ratchet::RatchetMessage;
 use super::recovery::{Opened, Recovery, Trouble};
 use super::session::Life;
 use super::sessions::{self, FirstMessage};
-use super::{DmError, all_or_nothing, decode, decode_row, encode};
+use super::{DmError, SessionId, all_or_nothing, decode, decode_row, encode};
 
 /// One device's share of a direct message.
 #[derive(Clone, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
@@ -61,14 +62,31 @@ impl Wrap {
 /// A handshake that its responder has not answered.
 #[derive(TlsSerialize, TlsDeserializeBytes, TlsSize)]
 struct Unanswered {
+    session: SessionId,
     handshake: Vec<u8>,
+    /// Messages sealed under the session.
+    sealed: u32,
     /// The logs in which an entry of ours has carried it, and stands.
-    carried: Vec<LogId>,
+    carried: Vec<Carried>,
+}
+
+/// When a log last showed the handshake.
+#[derive(Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+struct Carried {
+    log: LogId,
+    /// How many messages were sealed under the session by then.
+    sealed: u32,
 }
 
 impl Unanswered {
     fn load(tx: &Tx<'_>, of: DeviceId) -> Result<Option<Self>, DmError> {
         tx.get(Table::Unanswered, of.as_bytes())?.map(|row| decode_row(&row)).transpose()
+    }
+
+    /// Whether the next wrap in a log, or outside of all logs, is to carry the handshake.
+    fn is_due(&self, log: Option<LogId>) -> bool {
+        let last = self.carried.iter().find(|carried| Some(carried.log) == log);
+        last.is_none_or(|last| self.sealed - last.sealed >= DM_HANDSHAKE_EVERY)
     }
 
     fn save(&self, tx: &mut Tx<'_>, of: DeviceId) {
@@ -96,8 +114,8 @@ pub fn begin(
     all_or_nothing(tx, |tx| {
         let FirstMessage { handshake, message } =
             sessions::initiate(tx, us, peer, body, item, ad, plaintext, now, rng)?;
-        Unanswered { handshake: handshake.clone(), carried: Vec::new() }.save(tx, peer.id());
         let session = sessions::session(tx, peer.id())?.ok_or(DmError::NoSession)?.id;
+        Unanswered { session, handshake: handshake.clone(), sealed: 1, carried: Vec::new() }.save(tx, peer.id());
         let mut recovery = Recovery::load(tx, peer.id())?;
         recovery.began(session, now);
         recovery.save(tx, peer.id());
@@ -118,31 +136,36 @@ pub fn seal(
     rng: &mut dyn CryptoRng,
 ) -> Result<Wrap, DmError> {
     all_or_nothing(tx, |tx| {
-        let message = sessions::seal(tx, peer, ad, plaintext, rng)?;
-        let unanswered = Unanswered::load(tx, peer)?.filter(|row| log.is_none_or(|log| !row.carried.contains(&log)));
+        let mut session = sessions::session(tx, peer)?.ok_or(DmError::NoSession)?;
+        let message = session.seal(ad, plaintext, rng)?;
+        session.save(tx);
         let mut recovery = Recovery::load(tx, peer)?;
-        recovery.sealed();
-        recovery.save(tx, peer);
-        Ok(Wrap { handshake: unanswered.map(|row| row.handshake).unwrap_or_default(), message })
+        if recovery.sealed() {
+            recovery.save(tx, peer);
+        }
+        let Some(mut row) = Unanswered::load(tx, peer)?.filter(|row| row.session == session.id) else {
+            return Ok(Wrap { handshake: Vec::new(), message });
+        };
+        row.sealed += 1;
+        row.save(tx, peer);
+        Ok(Wrap { handshake: if row.is_due(log) { row.handshake } else { Vec::new() }, message })
     })
 }
 
-/// Takes note that an entry of ours with the handshake of `peer` stands in `log`: later ones need not carry it.
+/// Takes note that an entry of ours with the handshake of `peer` stands in `log`: the next ones need not carry it.
 ///
 /// # Errors
 /// [`DmError::Store`].
 pub fn carried(tx: &mut Tx<'_>, log: LogId, peer: DeviceId) -> Result<(), DmError> {
-    if let Some(mut row) = Unanswered::load(tx, peer)?
-        && !row.carried.contains(&log)
-    {
-        row.carried.push(log);
+    if let Some(mut row) = Unanswered::load(tx, peer)? {
+        row.carried.retain(|carried| carried.log != log);
+        row.carried.push(Carried { log, sealed: row.sealed });
         row.save(tx, peer);
     }
     Ok(())
 }
 
-/// Opens what `peer` sealed for us: under a session that we have, or else under the one that its handshake begins. What
-/// opens shows that the peer has the session under which we send to it.
+/// Opens what `peer` sealed for us: under a session that we have, or else under the one that its handshake begins.
 ///
 /// # Errors
 /// As [`open`](super::open) and [`accept`](super::accept); every row is as it was.
@@ -171,7 +194,13 @@ pub fn open(
         };
         recovery.opened(Opened::of(&plaintext), session);
         recovery.save(tx, peer.id());
-        tx.delete(Table::Unanswered, peer.id().as_bytes());
+        if let Some(row) = Unanswered::load(tx, peer.id())? {
+            // Another session may open what was under way; only an answer in this one shows that the peer has it.
+            let seals = sessions::session(tx, peer.id())?.is_some_and(|top| top.id == row.session);
+            if row.session == session || !seals {
+                tx.delete(Table::Unanswered, peer.id().as_bytes());
+            }
+        }
         Ok(plaintext)
     })
 }

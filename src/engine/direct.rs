@@ -23,7 +23,7 @@ use crate::conversation::ConversationId;
 use crate::crypto::{Secret32, SecretBytes, random_array};
 use crate::dm::fanout::{PayloadKey, SealedPayload};
 use crate::dm::wrap::{self, Wrap};
-use crate::dm::{self, Begin, BundleBody, DmError, OneTimeItem, Recovery};
+use crate::dm::{self, Begin, BundleBody, DmError, Health, OneTimeItem, Recovery};
 use crate::envelope::parcel::BODY_LEN_MAX;
 use crate::envelope::{
     DevicePlace, DirectBody, DirectForm, DirectWrap, Evidence, Fanout, Frame, FrameKind, IfUnknown, ListName, LogKeys,
@@ -169,12 +169,15 @@ impl Step<'_> {
         Ok((!waits).then_some(recipients))
     }
 
-    /// Whether there is a session with a device or what begins one; if not, it is fetched.
+    /// Whether there is a session with a device, or what begins one; if not, or if it is worn, that is fetched.
     fn reach(&mut self, device: &Device) -> Result<Reach, Error> {
-        if dm::has_session(&self.tx, device.id())? {
+        let health = dm::health(&self.tx, device.id())?;
+        if health == Health::Good {
             return Ok(Reach::Ready);
         }
-        if let Begin::At { .. } = Recovery::load(&self.tx, device.id())?.begin(self.now) {
+        if health == Health::Missing
+            && let Begin::At { .. } = Recovery::load(&self.tx, device.id())?.begin(self.now)
+        {
             // What there was has ended, and the next one is not due yet (rules DM-53, DM-54).
             self.mind(device)?;
             return Ok(Reach::Later);
@@ -184,7 +187,12 @@ impl Step<'_> {
             Some(BundleRow::Here { .. }) => return Ok(Reach::Ready),
             Some(BundleRow::Wanted { ordinal }) if self.link.intents.contains(&ordinal) => {
                 let is_tried = self.link.attempts(ordinal) >= LOOKUP_ATTEMPTS_UNTOLD;
-                return Ok(if is_tried { Reach::Never } else { Reach::Later });
+                return Ok(match (health, is_tried) {
+                    // It goes on in the old one until it has the keys for another, if it ever has.
+                    (Health::Worn, _) => Reach::Ready,
+                    (_, true) => Reach::Never,
+                    (_, false) => Reach::Later,
+                });
             }
             _ => {}
         }
@@ -194,13 +202,13 @@ impl Step<'_> {
         let account = device.account();
         let ordinal = self.intend(&Intent::Lookup { account, purpose: Purpose::Session, stage, take })?;
         rows::save(&mut self.tx, Table::Meta, &key, &BundleRow::Wanted { ordinal });
-        Ok(Reach::Later)
+        Ok(if health == Health::Worn { Reach::Ready } else { Reach::Later })
     }
 
     /// The prekeys of a device have come: they are verified, and kept for the next message to it.
     pub(super) fn bundle_came(&mut self, device: &Device, body: &[u8], item: Option<&[u8]>) -> Result<(), Error> {
         let (bundle, pair) = (BundleBody::decode(body)?, item.map(OneTimeItem::decode).transpose()?);
-        if !dm::has_session(&self.tx, device.id())? {
+        if dm::health(&self.tx, device.id())? != Health::Good {
             // Tried now, so that a bundle that cannot serve is no bundle.
             let mark = self.mark();
             let trial =
@@ -291,11 +299,16 @@ impl Step<'_> {
         ad: &[u8],
         plaintext: &[u8],
     ) -> Result<DirectWrap, Error> {
-        let Wrap { handshake, message } =
-            match wrap::seal(&mut self.tx, Some(*log), device.id(), ad, plaintext, self.rng) {
-                Err(DmError::NoSession) => self.first_wrap(device, ad, plaintext)?,
-                wrap => wrap?,
-            };
+        let bundle = rows::load(&self.tx, Table::Meta, &bundle_key(&device.id()))?;
+        let is_here = matches!(bundle, Some(BundleRow::Here { .. }));
+        let sealed = match is_here && dm::health(&self.tx, device.id())? == Health::Worn {
+            true => Err(DmError::NoSession),
+            false => wrap::seal(&mut self.tx, Some(*log), device.id(), ad, plaintext, self.rng),
+        };
+        let Wrap { handshake, message } = match sealed {
+            Err(DmError::NoSession) => self.first_wrap(device, ad, plaintext)?,
+            wrap => wrap?,
+        };
         Ok(DirectWrap { recipient, handshake, message })
     }
 

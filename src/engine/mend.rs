@@ -42,6 +42,21 @@ pub(super) enum Via {
 pub(super) struct Heard {
     devices: BTreeMap<DeviceId, Device>,
     refusals: Vec<(DeviceId, Wrap, Via, DmError)>,
+    /// Whether a wrap with a handshake has opened.
+    has_shown: bool,
+}
+
+impl Heard {
+    /// Whether a wrap with a handshake has opened since this was asked.
+    pub(super) fn take_shown(&mut self) -> bool {
+        std::mem::take(&mut self.has_shown)
+    }
+
+    /// What was refused is no news.
+    pub(super) fn forget_refusals(&mut self) {
+        self.refusals.clear();
+        self.has_shown = false;
+    }
 }
 
 /// The intent that mends the sessions with a device.
@@ -73,8 +88,12 @@ impl Step<'_> {
         via: Via,
     ) -> Result<SecretBytes, DmError> {
         self.heard.devices.entry(device.id()).or_insert_with(|| device.clone());
-        wrap::open(&mut self.tx, self.us, device, ad, wrap, self.now)
-            .inspect_err(|error| self.heard.refusals.push((device.id(), wrap.clone(), via, *error)))
+        let opened = wrap::open(&mut self.tx, self.us, device, ad, wrap, self.now);
+        match &opened {
+            Ok(_) => self.heard.has_shown |= !wrap.handshake.is_empty(),
+            Err(error) => self.heard.refusals.push((device.id(), wrap.clone(), via, *error)),
+        }
+        opened
     }
 
     /// Writes down what was refused since: when what came of it is taken back.

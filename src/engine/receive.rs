@@ -145,6 +145,9 @@ impl Step<'_> {
                 Effect::Stays
             }
         };
+        if self.heard.take_shown() {
+            self.try_again(log, row)?;
+        }
         if let Some(suspicion) = suspicion {
             self.suspicion(row, entry.seq, suspicion)?;
         }
@@ -519,13 +522,51 @@ impl Step<'_> {
         self.event(EventRow::Undecryptable { conversation: row.conversation, place, reason })
     }
 
+    /// A session was shown, perhaps one that begins now: what came before in this generation and no session opened is tried
+    /// again. The first that showed the session may have expired (rule DM-120).
+    fn try_again(&mut self, log: &LogId, row: &mut LogRow) -> Result<(), Error> {
+        for (key, value) in
+            self.tx.scan_prefix(Table::Undecryptable, log.as_bytes(), Direction::Ascending, usize::MAX)?
+        {
+            let aside: UndecryptableRow = rows::decode(&value)?;
+            let is_meant = matches!(aside.reason, Reason::Authentication | Reason::NoSession);
+            if !is_meant || aside.generation != row.generation {
+                continue;
+            }
+            let (_, seq) = rows::split_place(&key)?;
+            let UndecryptableRow { generation, class, entry: id, accepted_ms, raw, .. } = aside;
+            let (accepted_ms, content) = (accepted_ms.as_u64(), EntryContent::Payload(raw));
+            let entry = Entry { seq, generation, class, id, accepted_ms, turn: None, content };
+            let (mark, before) = (self.mark(), row.clone());
+            // What its sender says to have goes up to there at most (rule DEL-41).
+            row.seq = Seq::from_u64(seq.as_u64().saturating_sub(1));
+            match self.foreign_entry(log, row, &entry, &mut None) {
+                Ok(Effect::Stays) => {
+                    row.seq = before.seq;
+                    self.tx.delete(Table::Undecryptable, &key);
+                    row.missing.retain(|missing| *missing != seq);
+                }
+                Err(Refused::Stop(error)) => return Err(error),
+                Ok(_) | Err(Refused::Because(_)) => {
+                    self.undo_to(mark);
+                    *row = before;
+                }
+            }
+        }
+        // What is still refused was told when it came.
+        self.heard.forget_refusals();
+        Ok(())
+    }
+
     /// Writes down an entry that could not be handled, and the reason; the newest of each log are kept.
     fn put_aside(&mut self, log: &LogId, row: &mut LogRow, entry: &Entry, reason: Reason) -> Result<(), Error> {
         let raw = match &entry.content {
             EntryContent::Payload(payload) => payload.clone(),
             EntryContent::Stub(_) => Vec::new().into(),
         };
-        let aside = UndecryptableRow { reason, generation: entry.generation, entry: entry.id, at_ms: self.now, raw };
+        let (generation, class, at_ms) = (entry.generation, entry.class, self.now);
+        let accepted_ms = UnixMs::from_u64(entry.accepted_ms);
+        let aside = UndecryptableRow { reason, generation, entry: entry.id, at_ms, raw, class, accepted_ms };
         rows::save(&mut self.tx, Table::Undecryptable, &place_key(log, entry.seq), &aside);
         let kept =
             self.tx.scan_prefix(Table::Undecryptable, log.as_bytes(), Direction::Ascending, UNDECRYPTABLE_MAX + 1)?;

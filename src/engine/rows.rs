@@ -583,8 +583,10 @@ pub(super) struct UndecryptableRow {
     pub generation: Generation,
     pub entry: EntryId,
     pub at_ms: UnixMs,
-    /// The payload, for a later retry.
+    /// The payload, to be tried again when its sender shows its session.
     pub raw: VLBytes,
+    pub class: Class,
+    pub accepted_ms: UnixMs,
 }
 
 /// Something to be done at the relay besides appending. Kept until it is done or has failed for good.

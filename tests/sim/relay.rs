@@ -11,6 +11,7 @@ use undertone_wire::chain;
 use undertone_wire::frame::*;
 use undertone_wire::gate::{Gate, Proof, Right};
 use undertone_wire::id::*;
+use undertone_wire::limits::READ_ENTRIES_MAX;
 use undertone_wire::refusal::Refusal;
 
 /// Names a connection.
@@ -316,9 +317,11 @@ impl SimRelay {
                 let first = (*next).max(log.acked.next());
                 if first <= last {
                     let range = first.as_u64() as usize - 1..last.as_u64() as usize;
-                    let entries = log.entries[range].to_vec();
                     *next = last.next();
-                    peer.out.push_back(RelayFrame::Entries { log: *id, entries }.encode());
+                    for entries in log.entries[range].chunks(READ_ENTRIES_MAX) {
+                        let entries = entries.to_vec();
+                        peer.out.push_back(RelayFrame::Entries { log: *id, entries }.encode());
+                    }
                 }
                 if let Some(seq) = end
                     && *next > seq
@@ -366,6 +369,13 @@ impl Log {
     /// The head of the chain.
     pub fn head(&self) -> Head {
         self.entries.iter().fold(chain::EMPTY, |head, entry| entry.leaf().extend(&head))
+    }
+
+    /// What was accepted up to and including some entry expires: of each payload its hash is left.
+    pub fn expire(&mut self, through: usize) {
+        for entry in &mut self.entries[..through] {
+            entry.content = EntryContent::Stub(entry.leaf().payload);
+        }
     }
 
     /// The disk loses the last entry.
