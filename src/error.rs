@@ -49,6 +49,8 @@ pub enum Error {
     NoLinking,
     /// Nothing is held back from the account.
     NothingHeld,
+    /// No history is given to that device, and none taken from it.
+    NoTransfer,
     /// The content is larger than a message may be: send it as an attachment.
     TooLarge {
         /// Its length, bytes.
@@ -137,6 +139,7 @@ impl Error {
             Self::LinkingUnderWay => 215,
             Self::NoLinking => 216,
             Self::NothingHeld => 217,
+            Self::NoTransfer => 218,
             Self::Identity(_) => 301,
             Self::Invitation(_) => 302,
             Self::Policy(_) => 303,
@@ -183,6 +186,7 @@ impl fmt::Display for Error {
             Self::OwnInvitation => f.write_str("the invitation is our own"),
             Self::Offline => f.write_str("there is no connection to the relay"),
             Self::LinkingUnderWay => f.write_str("another device is being linked"),
+            Self::NoTransfer => f.write_str("no history is on its way to that device, or from it"),
             Self::NothingHeld => f.write_str("nothing is held back from the account"),
             Self::NoLinking => f.write_str("no device is being linked, or nothing is to be confirmed"),
             Self::TooLarge { len, len_max } => write!(f, "{len} bytes are more than the {len_max} of a message"),

@@ -154,6 +154,21 @@ pub const WELCOMES_WAITING_MAX: usize = 8;
 /// Introductions of one device to later generations of a direct log than we have read: with lists of full length 64 kB.
 pub const EARLY_INTRODUCTIONS_MAX: usize = 8;
 
+/// Messages in the first chunk of a history: as many as a person sees at once, in one small entry.
+pub const HISTORY_FIRST_COUNT: usize = 100;
+
+/// Chunks of history in one append, the first aside: 256 KiB, what a relay hands out in one frame.
+pub const HISTORY_CHUNKS_AT_ONCE: usize = 4;
+
+/// How long a chunk of history lies at the relay, and a transfer may take, 14 days.
+pub const HISTORY_LIFETIME: Duration = Duration::from_secs(14 * 86_400);
+
+/// Elements of one list in a chunk of history: the smallest message takes more than a 1 024th of it.
+pub const HISTORY_ELEMENTS_MAX: usize = 1_024;
+
+/// Logs of one conversation in a history, those of repeated first contacts included.
+pub const HISTORY_LOGS_MAX: usize = 64;
+
 /// Heads that are remembered of each log, to compare with the evidence of others.
 pub const HEADS_MAX: u64 = 256;
 

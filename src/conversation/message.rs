@@ -51,6 +51,8 @@ pub enum ConversationState {
     Removed,
     /// The peer's keys are missing or do not verify; nothing can be sent.
     Failed,
+    /// Another device of ours has given us its history, and nobody has brought us into it; nothing can be sent.
+    Past,
 }
 
 /// Somebody in a conversation.

@@ -87,6 +87,14 @@ labels! {
     INBOX_SEAL = "inbox seal";
     /// A sender's signature inside an inbox entry.
     INBOX_SENDER = "inbox sender";
+    /// The control key of a transfer log.
+    HISTORY_CONTROL = "history control";
+    /// The id of an entry that carries a chunk of history.
+    HISTORY_ENTRY = "history entry";
+    /// The associated data of a chunk of history.
+    HISTORY_CHUNK = "history chunk";
+    /// What was given of a history.
+    HISTORY_DIGEST = "history digest";
     /// The hash of an epoch authenticator, as evidence.
     EPOCH_EVIDENCE = "epoch evidence";
     /// The id of a direct conversation.

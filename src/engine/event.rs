@@ -159,6 +159,27 @@ pub enum Event {
         /// What is wrong.
         trouble: Trouble,
     },
+    /// All of our history that another device of ours asked us for lies at the relay for it.
+    HistorySent {
+        /// The device that takes it.
+        to: DeviceId,
+        /// Messages given.
+        count: u64,
+    },
+    /// The history that another device of ours gives us is all here, and what stands in the store is what was given.
+    HistoryComplete {
+        /// The device that gave it.
+        from: DeviceId,
+        /// Messages given, those that we had among them.
+        count: u64,
+    },
+    /// A transfer of history has come to nothing. What has come of it stays. It can be begun again on the device that gives.
+    HistoryFailed {
+        /// The device at the other end.
+        with: DeviceId,
+        /// Why.
+        because: HistoryFailure,
+    },
     /// Something that the app asked for cannot be done.
     Failed {
         /// The conversation.
@@ -191,6 +212,15 @@ pub enum Signal {
     LinkCode(LinkingCode),
     /// A linking has come to nothing, and nothing of it is left.
     LinkEnded(LinkingError),
+    /// A transfer of history has come further: there are new messages to be shown, if it is to us.
+    HistoryProgress {
+        /// The device at the other end.
+        with: DeviceId,
+        /// Messages that are through.
+        done: u64,
+        /// Messages that are to be.
+        total: u64,
+    },
     /// Somebody is typing, or has stopped. Holds for six seconds.
     Typing {
         /// The conversation.
@@ -299,6 +329,25 @@ pub enum HeldBecause {
     Expired = 2,
 }
 
+/// Why a transfer of history has come to nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum HistoryFailure {
+    /// One of the two devices is no longer of our account.
+    Removed = 1,
+    /// The device that gives has ended it.
+    Cancelled = 2,
+    /// It took longer than 14 days, or the relay has deleted a part of it.
+    Expired = 3,
+    /// A part does not open or is none: the relay, or whoever has its disk, keeps something else in its place.
+    Damaged = 4,
+    /// What was given contradicts what we know, or what stands here at the end.
+    Differs = 5,
+    /// The relay refuses for good.
+    Refused = 6,
+}
+
 /// Why something cannot be done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 #[repr(u8)]
@@ -360,4 +409,10 @@ pub(super) enum EventRow {
     SendingHeld { account: AccountId, because: HeldBecause },
     #[tls_codec(discriminant = 16)]
     Trouble { account: AccountId, device: DeviceId, trouble: Trouble },
+    #[tls_codec(discriminant = 17)]
+    HistorySent { to: DeviceId, count: u64 },
+    #[tls_codec(discriminant = 18)]
+    HistoryComplete { from: DeviceId, count: u64 },
+    #[tls_codec(discriminant = 19)]
+    HistoryFailed { with: DeviceId, because: HistoryFailure },
 }

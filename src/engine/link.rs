@@ -48,6 +48,8 @@ pub(super) struct Link {
     /// The intents that are stored.
     pub(super) intents: Arc<BTreeSet<u64>>,
     busy: BTreeSet<u64>,
+    /// The transfer logs that were created and proven on this connection.
+    pub(super) transfers: BTreeSet<LogId>,
     retries: Arc<BTreeMap<u64, Retry>>,
     /// Conversations whose outbox may have something to send.
     pub(super) dirty: BTreeSet<ConversationId>,
@@ -161,6 +163,16 @@ impl Link {
         self.retries.keys().filter(|ordinal| !self.busy.contains(ordinal)).copied().collect()
     }
 
+    /// Keeps an intent that is done on this connection, and to be pursued again on the next.
+    pub(super) fn keep_busy(&mut self, ordinal: u64) {
+        self.busy.insert(ordinal);
+    }
+
+    /// An intent that was kept is no longer done on this connection.
+    pub(super) fn resume(&mut self, ordinal: u64) {
+        self.busy.remove(&ordinal);
+    }
+
     /// Forgets that an intent was tried in vain: it is pursued now.
     pub(super) fn hurry(&mut self, ordinal: u64) {
         Arc::make_mut(&mut self.retries).remove(&ordinal);
@@ -244,6 +256,7 @@ impl Step<'_> {
         self.link.session = None;
         self.link.requests.clear();
         self.link.busy.clear();
+        self.link.transfers.clear();
         Arc::make_mut(&mut self.link.retries).clear();
         for link in self.link.logs.values_mut() {
             *link = LogLink { receipt_at: link.receipt_at, commit_at: link.commit_at, ..LogLink::default() };
@@ -334,6 +347,9 @@ impl Step<'_> {
             self.forget_acceptance()?;
         }
         self.link.session = Some(Session { server: hello.server, nonce: hello.nonce, is_caught_up: false });
+        if may_have_lost {
+            self.give_history_again()?;
+        }
         self.signal(Signal::Online);
         self.open_inbox(&client)?;
         let logs = self.logs()?;
@@ -439,7 +455,7 @@ impl Step<'_> {
             self.lose_log(log, reason);
             return Ok(());
         }
-        let Some(row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
+        let Some(row) = LogRow::load(&self.tx, &log)? else { return self.history_ended(log, reason) };
         match reason {
             // No log of a conversation is trimmed yet: a relay that says so withholds entries.
             Refusal::Trimmed { .. } => {
@@ -678,6 +694,10 @@ impl Step<'_> {
                 self.end_intent(ordinal);
                 return Ok(());
             }
+            Intent::GiveHistory { to, log, first, payloads } => {
+                self.history_append(ordinal, &to, log, first, payloads)?
+            }
+            Intent::TakeHistory { from, log } => self.history_subscribe(ordinal, &from, log)?,
             Intent::Deposit { inbox, token, entry, payload } | Intent::Grant { inbox, token, entry, payload, .. } => {
                 Some(Request::Deposit(undertone_wire::frame::Deposit { log: inbox, token, id: entry, payload }))
             }
@@ -782,7 +802,7 @@ impl Step<'_> {
     }
 }
 
-fn sign_proof(
+pub(super) fn sign_proof(
     key: &SigningKey,
     nonce: &ConnectionNonce,
     server: &ServerId,

@@ -49,10 +49,13 @@ impl Step<'_> {
         let id = ConversationId::direct(&us, &account);
         let known = rows::load::<ConversationRow>(&self.tx, Table::Conversations, id.as_bytes())?;
         self.learn_contact(invitation.certificate().encode(), account, Some(invitation.name()))?;
-        if known.is_some_and(|row| row.phase != Phase::Failed) {
-            return Ok(id);
-        }
-        self.save_conversation(&id, &ConversationRow::new(Kind::Direct { peer: account }, self.now));
+        let past = match known {
+            Some(ConversationRow { phase: Phase::Failed | Phase::Past, past, .. }) => past,
+            Some(_) => return Ok(id),
+            None => Vec::new(),
+        };
+        let row = ConversationRow { past, ..ConversationRow::new(Kind::Direct { peer: account }, self.now) };
+        self.save_conversation(&id, &row);
         if self.link.is_online() && self.us.own_devices().devices().len() > 1 {
             // Another device of ours may have changed the list: the log begins with the newest.
             self.ask_own_list();
@@ -177,6 +180,20 @@ impl Step<'_> {
                         self.lists_changed(&us)
                     }
                 }
+            }
+            (Intent::GiveHistory { to, payloads, .. }, Reply::Appended { places }) => {
+                self.history_appended(ordinal, &to, &payloads, &places)
+            }
+            (Intent::GiveHistory { to, log, .. }, Reply::Refused(refusal)) => {
+                self.history_refused(ordinal, &to, log, &refusal)
+            }
+            (Intent::TakeHistory { .. }, Reply::Done) => {
+                // Kept, and pursued again on the next connection.
+                self.link.keep_busy(ordinal);
+                Ok(())
+            }
+            (Intent::TakeHistory { from, .. }, Reply::Refused(refusal)) => {
+                self.history_unreadable(ordinal, &from, &refusal)
             }
             (Intent::Create { log }, Reply::Done) => {
                 self.end_intent(ordinal);
@@ -476,6 +493,7 @@ impl Step<'_> {
         let device = Credential::decode(opened.sender())?.verify(Some(self.now))?;
         match opened.kind() {
             InboxKind::Introduction => self.introduced(&device, opened, place.entry),
+            InboxKind::History => self.history_offered(&device, opened, place.entry),
             InboxKind::Heartbeat => self.heartbeat(&device, opened, place.entry),
             InboxKind::AccountKey => self.account_key_came(&device, opened, place.entry),
             InboxKind::Welcome => {

@@ -24,6 +24,7 @@
 //! | `roster` | who a direct log is addressed to |
 //! | `direct` | direct parcels, for all devices of both accounts |
 //! | `introduce` | how a device comes to a direct log |
+//! | `history`, `giving`, `taking` | handing the history to another device of our account: both sides |
 //! | `shelf` | our own slots in the directory |
 //! | `trust` | whether a person has made sure of an account, and what is held because its keys are in doubt |
 //! | `query` | what an app reads |
@@ -33,6 +34,8 @@ mod client;
 mod devices;
 mod direct;
 mod event;
+mod giving;
+mod history;
 mod introduce;
 mod joining;
 mod link;
@@ -48,9 +51,11 @@ mod roster;
 mod rows;
 mod shelf;
 mod step;
+mod taking;
 mod trust;
 mod upkeep;
 
 pub use client::{Client, Input, Output, StepId};
-pub use event::{Event, EventId, Failure, HeldBecause, Reason, Recovery, Signal, Suspicion};
+pub use event::{Event, EventId, Failure, HeldBecause, HistoryFailure, Reason, Recovery, Signal, Suspicion};
+pub use history::{HistoryDirection, HistoryTransfer};
 pub use joining::Joining;

@@ -17,7 +17,8 @@ use undertone_wire::limits::{APPEND_ENTRIES_MAX, APPEND_LEN_MAX};
 use super::event::{EventRow, Failure};
 use super::link::Pending;
 use super::rows::{
-    self, Change, ConversationRow, Draft, Handover, Item, Kind, LogRow, OutboxRow, Phase, Sealed, SealedWelcome,
+    self, Change, ConversationRow, Draft, Handover, Item, Kind, LogRow, OutboxRow, PastRow, Phase, Sealed,
+    SealedWelcome,
 };
 use super::step::Step;
 use crate::content::status::STATUSES_MAX;
@@ -583,8 +584,12 @@ impl Step<'_> {
         let conversation = self.conversation(id)?;
         let place = self.tx.get(Table::MessageIndex, through.as_bytes())?.ok_or(Error::UnknownMessage)?;
         let (log, seq) = rows::split_place(&place)?;
-        if self.log_row(&log)?.conversation != *id {
+        if self.conversation_of(&log)? != Some(*id) {
             return Err(Error::UnknownMessage);
+        }
+        if LogRow::load(&self.tx, &log)?.is_none() {
+            // What we only have the history of was read elsewhere, or was not.
+            return Ok(());
         }
         let mut statuses = self.read_in(&log, seq)?;
         if conversation.log == Some(log) {
@@ -608,11 +613,13 @@ impl Step<'_> {
     fn read_in(&mut self, log: &LogId, through: Seq) -> Result<Vec<MessageStatus>, Error> {
         let mut row = self.log_row(log)?;
         let mut statuses = Vec::new();
-        if through <= row.read_through {
+        let elsewhere = PastRow::load(&self.tx, log)?.map_or(row.read_through, |past| past.read_through);
+        let before = row.read_through.max(elsewhere);
+        if through <= before {
             return Ok(statuses);
         }
         let us = self.us.device().account();
-        let (from, to) = (rows::place_key(log, row.read_through.next()), rows::place_key(log, through.next()));
+        let (from, to) = (rows::place_key(log, before.next()), rows::place_key(log, through.next()));
         for (_, value) in self.tx.scan(Table::Messages, &from, &to, Direction::Ascending, usize::MAX)? {
             let message: rows::MessageRow = rows::decode(&value)?;
             if message.account != us {
@@ -633,9 +640,9 @@ impl Step<'_> {
     /// Says to who is there that we are typing.
     pub(super) fn typing(&mut self, id: &ConversationId, state: TypingState) -> Result<(), Error> {
         let conversation = self.conversation(id)?;
-        let Some(log) = conversation.log else { return Ok(()) };
+        let Some(log) = conversation.log.filter(|_| conversation.phase == Phase::Active) else { return Ok(()) };
         let row = self.log_row(&log)?;
-        if conversation.phase != Phase::Active || !self.link.may_append_passing(&log, &row) {
+        if !self.link.may_append_passing(&log, &row) {
             return Ok(());
         }
         if let Some((at, said)) = self.link.typing.get(id)

@@ -9,10 +9,11 @@ use super::roster::Roster;
 use super::rows::{
     self, ContactRow, ConversationRow, Draft, Item, Kind, LogRow, MessageRow, OutboxRow, Phase, place_key,
 };
-use crate::content::{Content, MessageId};
+use crate::content::Content;
 use crate::conversation::{
     Conversation, ConversationId, ConversationKind, ConversationState, LocalId, Member, Message, MessageStatus,
 };
+use crate::envelope::history::HistoryReached;
 use crate::envelope::{Delivered, Frame};
 use crate::error::Error;
 use crate::group;
@@ -35,7 +36,7 @@ pub(super) fn reading<R>(
 }
 
 /// A log's members besides us, for the status of messages.
-struct Others {
+pub(super) struct Others {
     devices: Vec<Other>,
 }
 
@@ -93,6 +94,9 @@ impl<'q, 's> Query<'q, 's> {
             EventRow::DeviceLinked { account, device } => Event::DeviceLinked { account, device },
             EventRow::SendingHeld { account, because } => Event::SendingHeld { account, because },
             EventRow::Trouble { account, device, trouble } => Event::Trouble { account, device, trouble },
+            EventRow::HistorySent { to, count } => Event::HistorySent { to, count },
+            EventRow::HistoryComplete { from, count } => Event::HistoryComplete { from, count },
+            EventRow::HistoryFailed { with, because } => Event::HistoryFailed { with, because },
             EventRow::DeviceRemoved { account, device } => Event::DeviceRemoved { account, device },
             EventRow::Failed { conversation, account, failure } => Event::Failed { conversation, account, failure },
         }))
@@ -147,6 +151,7 @@ impl<'q, 's> Query<'q, 's> {
             Phase::Left | Phase::Leaving => ConversationState::Left,
             Phase::Removed => ConversationState::Removed,
             Phase::Failed => ConversationState::Failed,
+            Phase::Past => ConversationState::Past,
         };
         let outbox = self.tx.scan_prefix(Table::Outbox, id.as_bytes(), Direction::Ascending, usize::MAX)?;
         let mut unsent_count = 0;
@@ -181,7 +186,7 @@ impl<'q, 's> Query<'q, 's> {
         if placed.is_none() {
             newest_first.extend(self.unplaced(us, id, before, limit)?);
         }
-        for log in row.logs() {
+        for log in row.shown() {
             if newest_first.len() >= limit {
                 break;
             }
@@ -243,7 +248,7 @@ impl<'q, 's> Query<'q, 's> {
         others: &Others,
     ) -> Result<Message, Error> {
         let is_ours = row.account == us.device().account();
-        let status = if is_ours { self.status(log, seq, &row.id, others)? } else { MessageStatus::Delivered };
+        let status = if is_ours { self.status(log, seq, &row, others)? } else { MessageStatus::Delivered };
         Ok(Message {
             id: row.id,
             conversation: *id,
@@ -258,7 +263,18 @@ impl<'q, 's> Query<'q, 's> {
     }
 
     /// How far a placed message of ours is.
-    fn status(&mut self, log: &LogId, seq: Seq, id: &MessageId, others: &Others) -> Result<MessageStatus, Error> {
+    pub(super) fn status(
+        &mut self,
+        log: &LogId,
+        seq: Seq,
+        row: &MessageRow,
+        others: &Others,
+    ) -> Result<MessageStatus, Error> {
+        let told = match row.reached {
+            HistoryReached::Untold => MessageStatus::Sent,
+            HistoryReached::Delivered => MessageStatus::Delivered,
+            HistoryReached::Read => return Ok(MessageStatus::Read),
+        };
         // Of each account, whether one of its devices has it.
         let mut delivered: BTreeMap<AccountId, bool> = BTreeMap::new();
         for other in others.devices.iter().filter(|other| other.joined < seq) {
@@ -268,18 +284,18 @@ impl<'q, 's> Query<'q, 's> {
         }
         let mut is_read = !delivered.is_empty();
         for account in delivered.keys() {
-            let key = [b"r", id.as_bytes().as_slice(), account.as_bytes()].concat();
+            let key = [b"r", row.id.as_bytes().as_slice(), account.as_bytes()].concat();
             is_read = is_read && self.tx.get(Table::Receipts, &key)?.is_some();
         }
         let is_delivered = !delivered.is_empty() && delivered.values().all(|has| *has);
         Ok(match (is_read, is_delivered) {
             (true, _) => MessageStatus::Read,
             (false, true) => MessageStatus::Delivered,
-            (false, false) => MessageStatus::Sent,
+            (false, false) => told,
         })
     }
 
-    fn others(&mut self, us: &LocalIdentity, id: &ConversationId, log: &LogId) -> Result<Others, Error> {
+    pub(super) fn others(&mut self, us: &LocalIdentity, id: &ConversationId, log: &LogId) -> Result<Others, Error> {
         let own = us.device();
         Ok(match self.row(id)?.kind {
             Kind::Direct { peer } => {

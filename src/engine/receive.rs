@@ -9,13 +9,14 @@ use undertone_wire::refusal::Refusal;
 use super::direct::Turned;
 use super::event::{EventRow, Reason, Suspicion};
 use super::rows::{
-    self, Change, Item, Kind, LogRow, MessageRow, OutboxRow, Phase, Standing, UndecryptableRow, place_key,
+    self, Change, Item, Kind, LogRow, MessageRow, OutboxRow, PastRow, Phase, Standing, UndecryptableRow, place_key,
 };
 use super::step::Step;
 use crate::content::{Content, MessageId, Profile, Status, StatusList, Typing};
 use crate::conversation::ConversationId;
 use crate::dm::{DmError, wrap};
 use crate::envelope::ephemeral::{self, Ephemeral, Freshness};
+use crate::envelope::history::HistoryReached;
 use crate::envelope::receipts::MISSING_MAX;
 use crate::envelope::shell::{self, ShellError};
 use crate::envelope::{
@@ -91,7 +92,7 @@ enum Effect {
 impl Step<'_> {
     /// Handles entries of a conversation's log.
     pub(super) fn log_entries(&mut self, log: LogId, entries: Vec<Entry>) -> Result<(), Error> {
-        let Some(mut row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
+        let Some(mut row) = LogRow::load(&self.tx, &log)? else { return self.history_entries(log, &entries) };
         // What follows our end in a group is not for us, whoever hands it over.
         if !self.is_still_in(&row.conversation)? {
             return Ok(());
@@ -235,6 +236,7 @@ impl Step<'_> {
                         sent_ms: draft.sent_ms,
                         accepted_ms: UnixMs::from_u64(entry.accepted_ms),
                         content: content.into(),
+                        reached: HistoryReached::Untold,
                     };
                     self.save_message(log, entry.seq, &row);
                 }
@@ -379,6 +381,7 @@ impl Step<'_> {
                     sent_ms: envelope.sent_ms,
                     accepted_ms: UnixMs::from_u64(entry.accepted_ms),
                     content: envelope.frame.body().to_vec().into(),
+                    reached: HistoryReached::Untold,
                 };
                 self.save_message(log, entry.seq, &message);
                 if account != self.us.account() {
@@ -453,7 +456,7 @@ impl Step<'_> {
             let known = rows::load::<MessageRow>(&self.tx, Table::Messages, &place)?;
             let is_ours = known.is_some_and(|message| message.account == self.us.account());
             // Whoever reads a message is in its conversation, and nobody reads its own.
-            if *status != Status::READ || is_ours == is_sibling || self.log_row(&of)?.conversation != conversation {
+            if *status != Status::READ || is_ours == is_sibling || self.conversation_of(&of)? != Some(conversation) {
                 continue;
             }
             if is_sibling {
@@ -478,7 +481,11 @@ impl Step<'_> {
         message: MessageId,
     ) -> Result<(), Error> {
         let conversation = row.conversation;
-        let mut other = (of != *log).then(|| self.log_row(&of)).transpose()?;
+        let mut other = if of == *log { None } else { LogRow::load(&self.tx, &of)? };
+        if other.is_none() && of != *log {
+            // A log that we only have the history of has no mark.
+            return Ok(());
+        }
         let mark = &mut other.as_mut().unwrap_or(row).read_through;
         if seq <= *mark {
             return Ok(());
@@ -580,6 +587,14 @@ impl Step<'_> {
             row.missing.push(entry.seq);
         }
         self.undecryptable_event(row, entry.seq, reason)
+    }
+
+    /// The conversation in which the messages of a log stand.
+    pub(super) fn conversation_of(&self, log: &LogId) -> Result<Option<ConversationId>, Error> {
+        if let Some(row) = LogRow::load(&self.tx, log)? {
+            return Ok(Some(row.conversation));
+        }
+        Ok(PastRow::load(&self.tx, log)?.map(|past| past.conversation))
     }
 
     pub(super) fn save_message(&mut self, log: &LogId, seq: Seq, row: &MessageRow) {

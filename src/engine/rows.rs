@@ -8,6 +8,8 @@
 //! | Meta | [`HELD_PREFIX`], account | `trust::HeldRow`: why nothing is sent to the account |
 //! | Meta | [`EARLY_PREFIX`], log, device of the sender, generation | [`EarlyRow`] |
 //! | Meta | [`MENDING_PREFIX`], device | `mend::MendRow`: which intent mends the sessions with it |
+//! | Meta | [`PAST_PREFIX`], log | [`PastRow`] |
+//! | Meta | a word, device | `history::GivingRow`, `history::TakingRow` |
 //! | Contacts | account | [`ContactRow`] |
 //! | Conversations | conversation | [`ConversationRow`] |
 //! | Logs | log | [`LogRow`] |
@@ -35,6 +37,7 @@ use crate::crypto::Secret32;
 use crate::crypto::sign::SigningKey;
 use crate::engine::event::Reason;
 use crate::envelope::first_contact::LogPlace;
+use crate::envelope::history::HistoryReached;
 use crate::envelope::inbox::InboxKind;
 use crate::envelope::receipts::MISSING_MAX;
 use crate::envelope::{DedupId, LogOrder, LogRoot, NamedLists, SenderSeq};
@@ -180,13 +183,15 @@ pub(super) struct ConversationRow {
     pub created_ms: UnixMs,
     /// The name of a group when we last were in it; empty in directs.
     pub name: VLBytes,
+    /// The logs of which another device has given us the history, in the order of that device, newest first.
+    pub past: Vec<LogId>,
 }
 
 impl ConversationRow {
     /// A conversation that has no log yet.
     pub(super) fn new(kind: Kind, now: UnixMs) -> Self {
-        let (log, old_logs) = (None, Vec::new());
-        Self { kind, phase: Phase::Opening, log, old_logs, created_ms: now, name: VLBytes::default() }
+        let (log, old_logs, past) = (None, Vec::new(), Vec::new());
+        Self { kind, phase: Phase::Opening, log, old_logs, created_ms: now, name: VLBytes::default(), past }
     }
 
     /// A group that we are in.
@@ -198,6 +203,11 @@ impl ConversationRow {
     /// The log to which it sends, then those that are read only, by rising id.
     pub(super) fn logs(&self) -> impl Iterator<Item = LogId> {
         self.log.into_iter().chain(self.old_logs.iter().rev().copied())
+    }
+
+    /// Every log in which messages of it may stand, in the order in which they are shown, newest first.
+    pub(super) fn shown(&self) -> Vec<LogId> {
+        in_order_of(self.logs().collect(), &self.past)
     }
 
     /// Takes another log of the same two people: the lower one lives (rule DEL-50). False if there are too many.
@@ -218,6 +228,20 @@ impl ConversationRow {
         self.log = Some(ours.min(log));
         true
     }
+}
+
+/// Puts into `logs` what is only in `order`, each behind the one that stands before it there.
+pub(super) fn in_order_of(mut logs: Vec<LogId>, order: &[LogId]) -> Vec<LogId> {
+    let mut next = 0;
+    for log in order {
+        if let Some(at) = logs.iter().position(|known| known == log) {
+            next = at + 1;
+        } else {
+            logs.insert(next, *log);
+            next += 1;
+        }
+    }
+    logs
 }
 
 /// What kind of conversation it is.
@@ -251,12 +275,35 @@ pub(super) enum Phase {
     Failed = 5,
     /// We asked to leave, and are in until a commit says that we are not.
     Leaving = 6,
+    /// Another device of ours has told of it, and nobody has brought us into it.
+    Past = 7,
 }
 
 impl Phase {
     /// Whether the entries of its log concern us, and something may still be appended.
     pub(super) fn is_in(self) -> bool {
         matches!(self, Self::Opening | Self::Active | Self::Leaving)
+    }
+}
+
+/// Begins the keys of [`PastRow`]s.
+pub(super) const PAST_PREFIX: &[u8] = b"past";
+
+/// A log of which another device has given us the history. We may read it ourselves too, or come to.
+#[derive(Clone, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct PastRow {
+    pub conversation: ConversationId,
+    /// The last message of others that was marked read there.
+    pub read_through: Seq,
+}
+
+impl PastRow {
+    pub(super) fn load(tx: &Tx<'_>, log: &LogId) -> Result<Option<Self>, StoreError> {
+        load(tx, Table::Meta, &[PAST_PREFIX, log.as_bytes()].concat())
+    }
+
+    pub(super) fn save(&self, tx: &mut Tx<'_>, log: &LogId) {
+        save(tx, Table::Meta, &[PAST_PREFIX, log.as_bytes()].concat(), self);
     }
 }
 
@@ -574,6 +621,8 @@ pub(super) struct MessageRow {
     pub accepted_ms: UnixMs,
     /// The content, as it was received.
     pub content: VLBytes,
+    /// How far another device knew it to be, if it is ours and was given to us.
+    pub reached: HistoryReached,
 }
 
 /// An entry that could not be read.
@@ -609,6 +658,12 @@ pub(super) enum Intent {
     /// Handing a new device what makes it one of ours, as long as it waits.
     #[tls_codec(discriminant = 5)]
     Grant { inbox: LogId, token: InboxToken, entry: EntryId, payload: VLBytes, expires: UnixMs },
+    /// Appending chunks of history, from that number on, to the log of a transfer to one of our devices.
+    #[tls_codec(discriminant = 6)]
+    GiveHistory { to: DeviceId, log: LogId, first: u64, payloads: Vec<VLBytes> },
+    /// Reading the history that one of our devices gives us.
+    #[tls_codec(discriminant = 7)]
+    TakeHistory { from: DeviceId, log: LogId },
 }
 
 /// Why an account is looked up.

@@ -27,6 +27,7 @@ struct UpkeepRow {
 impl Step<'_> {
     /// Does what is due, if a day has passed, and sets the timer for the next one (rules DM-07, DM-35).
     pub(super) fn upkeep(&mut self) -> Result<(), Error> {
+        self.expire_history()?;
         let last = rows::load::<UpkeepRow>(&self.tx, Table::Meta, KEY)?;
         let mut row = last.unwrap_or(UpkeepRow { all_ms: self.now, key_packages_ms: self.now });
         // A clock that was set back must not put it off for years.

@@ -58,6 +58,8 @@ pub enum InboxKind {
     Welcome = 2,
     /// A note with nothing inside: the session itself is what it brings.
     Heartbeat = 3,
+    /// A note with a [`HistoryOffer`](super::history::HistoryOffer) inside.
+    History = 4,
     /// A note with a [`KeyGrant`](crate::identity::KeyGrant) inside.
     AccountKey = 5,
 }

@@ -24,6 +24,7 @@ pub mod ephemeral;
 pub mod extension;
 pub mod first_contact;
 pub mod frame;
+pub mod history;
 pub mod inbox;
 pub mod keys;
 pub mod padding;

@@ -358,7 +358,12 @@ impl World {
     }
 
     pub fn history(&self, node: usize, conversation: ConversationId) -> Vec<Message> {
-        self.nodes[node].client.history(&conversation, None, 10_000).unwrap()
+        self.history_of(node, conversation, 10_000)
+    }
+
+    /// The last messages of a conversation.
+    pub fn history_of(&self, node: usize, conversation: ConversationId, limit: usize) -> Vec<Message> {
+        self.nodes[node].client.history(&conversation, None, limit).unwrap()
     }
 
     /// The texts of a conversation, in the order in which they are shown.

@@ -11,7 +11,7 @@ use undertone_wire::chain;
 use undertone_wire::frame::*;
 use undertone_wire::gate::{Gate, Proof, Right};
 use undertone_wire::id::*;
-use undertone_wire::limits::READ_ENTRIES_MAX;
+use undertone_wire::limits::{READ_ENTRIES_MAX, READ_LEN_MAX};
 use undertone_wire::refusal::Refusal;
 
 /// Names a connection.
@@ -318,9 +318,8 @@ impl SimRelay {
                 if first <= last {
                     let range = first.as_u64() as usize - 1..last.as_u64() as usize;
                     *next = last.next();
-                    for entries in log.entries[range].chunks(READ_ENTRIES_MAX) {
-                        let entries = entries.to_vec();
-                        peer.out.push_back(RelayFrame::Entries { log: *id, entries }.encode());
+                    for entries in pages(&log.entries[range]) {
+                        peer.out.push_back(RelayFrame::Entries { log: *id, entries: entries.to_vec() }.encode());
                     }
                 }
                 if let Some(seq) = end
@@ -335,8 +334,27 @@ impl SimRelay {
     }
 }
 
+/// Entries as they are handed out: so many and so long a frame may be.
+fn pages(mut entries: &[Entry]) -> Vec<&[Entry]> {
+    let mut pages = Vec::new();
+    while !entries.is_empty() {
+        let mut payloads_len = 0;
+        let fits = |entry: &&Entry| {
+            if let EntryContent::Payload(payload) = &entry.content {
+                payloads_len += payload.as_slice().len();
+            }
+            payloads_len <= READ_LEN_MAX
+        };
+        let count = entries.iter().take(READ_ENTRIES_MAX).take_while(fits).count().max(1);
+        let (page, rest) = entries.split_at(count);
+        pages.push(page);
+        entries = rest;
+    }
+    pages
+}
+
 impl Log {
-    fn new(gate: Gate, control: Option<VerifyKey>) -> Self {
+    pub fn new(gate: Gate, control: Option<VerifyKey>) -> Self {
         Self {
             gates: vec![gate],
             ends: Vec::new(),
@@ -364,6 +382,11 @@ impl Log {
             self.ends.push(self.entries[at].seq);
         }
         self.entries[at].turn = gate;
+    }
+
+    /// Whether it carries the history of one device to another.
+    pub fn is_transfer(&self) -> bool {
+        self.entries.first().is_some_and(|entry| entry.class == Class::Bulk)
     }
 
     /// The head of the chain.
