@@ -178,8 +178,22 @@ pub const UNDECRYPTABLE_MAX: usize = 64;
 /// Bytes of an MLS Welcome, its tree included: with the names beside it, it fits into an inbox entry.
 pub const WELCOME_LEN_MAX: usize = 48 << 10;
 
-/// Logs of one direct conversation besides the one that lives: each repeated first contact of the peer brings one.
+/// Logs of one direct conversation that are read besides the one that lives: each repeated first contact of the peer brings
+/// one, and each successor.
 pub const OLD_LOGS_MAX: usize = 8;
+
+/// How long a device waits to be introduced to a generation that began without it, before it begins another log, 1 hour.
+pub const LEFT_OUT_MAX: Duration = Duration::from_secs(3_600);
+
+/// How long it waits if the turn was void for all, in the first log with its lists; twice as long in each successor, and
+/// never longer than [`LEFT_OUT_MAX`]: whoever voids turns makes few logs, and not many.
+pub const VOID_TURN_DELAY: Duration = Duration::from_secs(1);
+
+/// By how much longer each device waits than the one before it on the lists: one of them begins, the others follow.
+pub const SUCCESSOR_STAGGER: Duration = Duration::from_secs(5);
+
+/// How long after it was introduced to a log a device introduces whoever it has not heard there, 5 minutes.
+pub const VOUCH_DELAY: Duration = Duration::from_secs(300);
 
 /// Unsuccessful lookups of an account before the app is told; the client goes on trying.
 pub const LOOKUP_ATTEMPTS_UNTOLD: u32 = 3;

@@ -129,7 +129,7 @@ impl Scene {
             ad.push(place.side as u8);
             ad.extend_from_slice(&place.index.to_be_bytes());
         }
-        let store = self.world.nodes[node].store.snapshot();
+        let store = self.world.nodes[node].store.clone();
         let overlay = Overlay::default();
         let mut tx = Tx::new(&store, &overlay);
         let rng = &mut self.world.rng;
@@ -147,6 +147,7 @@ impl Scene {
                 DirectForm::Fanout(Fanout { commitment: sealed.commitment, wraps, ciphertext: sealed.ciphertext })
             }
         };
+        store.commit(&tx.into_batch()).unwrap();
         DirectBody { lists, sender, form }
     }
 
@@ -588,10 +589,11 @@ impl Scene {
         let entry = EntryId::from_bytes(self.world.rng.random());
         let recipient = self.world.nodes[to].client.device();
         let ad = [address.inbox().as_bytes().as_slice(), entry.as_bytes(), &[kind as u8]].concat();
-        let store = self.world.nodes[from].store.snapshot();
+        let store = self.world.nodes[from].store.clone();
         let overlay = Overlay::default();
         let mut tx = Tx::new(&store, &overlay);
         let message = dm::seal(&mut tx, recipient, &ad, plaintext, &mut self.world.rng).unwrap();
+        store.commit(&tx.into_batch()).unwrap();
         let wrap = Wrap { handshake: Vec::new(), message };
         let sealed = InboxEntry::note(kind, sender.credential().encode(), wrap.encode());
         let place = InboxPlace { inbox: address.inbox(), entry, recipient };
@@ -883,4 +885,353 @@ fn only_a_listed_device_introduces_and_only_whoever_is_listed() {
     let sound = scene.members(scene.member(ALICE, None), scene.member(BOB, None));
     scene.introduce(BOB, sound);
     assert_eq!(known(&scene), before + 1);
+}
+
+// A log that nobody can use any more, and the one that comes in its place.
+
+/// Something that turns the log to a gate of which nobody has the keys.
+fn random_gate(scene: &mut Scene) -> Gate {
+    LogKeys::derive(&Secret32::from_bytes(scene.world.rng.random()), scene.log, Generation::FIRST).gate()
+}
+
+impl Scene {
+    fn log_of(&self, node: usize) -> LogId {
+        self.world.nodes[node].client.log_of(&self.id).unwrap().unwrap()
+    }
+
+    /// All four write to one log, have one transcript, and it goes on there.
+    fn assert_agreed(&mut self) {
+        for node in ALL {
+            assert_eq!(self.log_of(node), self.log_of(ALICE), "node {node}");
+        }
+        self.assert_goes_on();
+        for node in ALL {
+            self.world.assert_same_history(ALICE, node, self.id);
+            assert_eq!(self.world.nodes[node].client.conversation(&self.id).unwrap().unsent_count, 0, "node {node}");
+        }
+        self.world.assert_nothing_twice();
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.world.now = self.world.now.after(std::time::Duration::from_secs(seconds));
+        self.world.relay.now_ms = self.world.now.as_u64();
+        self.world.run();
+    }
+
+    /// Bob's new log of a later round, and an introduction of Alice to it.
+    fn lure(&mut self, round: u32, generation: Generation) -> LogId {
+        let (order, secret) = (LogOrder { round, ..self.root().1 }, Secret32::from_bytes(self.world.rng.random()));
+        let secrets = LogSecrets::first(secret);
+        let log = secrets.root.log_id(&self.id, order);
+        let place = LogPlace { conversation: self.id, order, generation };
+        let checkpoint = match generation {
+            Generation::FIRST => Checkpoint { seq: Seq::from_u64(0), head: undertone_wire::chain::EMPTY },
+            _ => Checkpoint { seq: Seq::from_u64(1_000), head: undertone_wire::id::Head::from_bytes([1; 32]) },
+        };
+        let members = self.members(self.member(ALICE, None), self.member(BOB, None));
+        self.introduce_to(BOB, ALICE, place, secrets, checkpoint, members);
+        log
+    }
+}
+
+// spec DEL-85, DEL-86, DEL-50: whatever turned the log to garbage, a successor takes its place, and nothing is lost or doubled.
+#[test]
+fn a_void_turn_to_a_gate_of_nobody_ends_in_a_successor() {
+    let mut base = Scene::new(12);
+    let present = base.us(ALICE).device_list().encode();
+    for (case, what) in ["garbage", "a turn with a list that is none", "a message"].into_iter().enumerate() {
+        let mut scene = Scene { world: base.world.fork(case as u64), first_list: Vec::new(), ..base };
+        let (id, log) = (scene.id, scene.log);
+        scene.world.connect_all();
+        scene.world.run();
+        // What Bob seals is lost on its way; what his other device has to say is not sealed.
+        scene.world.relay.disconnect(BOB);
+        scene.world.say(BOB, id, "sealed before");
+        scene.world.disconnect(BOB_2);
+        scene.world.say(BOB_2, id, "not sealed yet");
+        let gate = random_gate(&mut scene);
+        let lists = scene.lists(Some(&present));
+        let sender = scene.place(ALICE_2);
+        match case {
+            0 => scene.plant(ALICE_2, ParcelKind::DirectTurn, vec![1, 2, 3], Some(gate)),
+            1 => {
+                let direct = scene.body(ALICE_2, ParcelKind::DirectTurn, lists, sender, &[ALICE, BOB, BOB_2], &[7; 32]);
+                let body = TurnBody::new(vec![1], Vec::new(), direct).encode();
+                scene.plant(ALICE_2, ParcelKind::DirectTurn, body, Some(gate))
+            }
+            _ => {
+                let all = [ALICE, BOB, BOB_2];
+                let body = scene.body(ALICE_2, ParcelKind::DirectMessage, lists, sender, &all, &envelope("and turned"));
+                scene.plant(ALICE_2, ParcelKind::DirectMessage, body.encode(), Some(gate))
+            }
+        };
+        scene.world.disconnect(BOB);
+        scene.world.connect(BOB);
+        scene.world.connect(BOB_2);
+        scene.world.run();
+        assert_ne!(scene.log_of(ALICE), log, "{what}");
+        let made = ALL.map(|node| scene.world.requests(node)).concat();
+        let made = made.iter().filter(|it| matches!(it, undertone_wire::frame::Request::Create(_))).count();
+        assert!(made <= 4, "{what}: one log, which each of them may create: {made}");
+        for node in ALL {
+            let texts = scene.world.texts(node, id);
+            for text in ["sealed before", "not sealed yet"] {
+                assert_eq!(texts.iter().filter(|it| *it == text).count(), 1, "{what}, node {node}: {texts:?}");
+            }
+        }
+        scene.assert_agreed();
+    }
+    // Again and again: each log lives longer than the one before, and each time all come through.
+    let gate = random_gate(&mut base);
+    base.plant(ALICE_2, ParcelKind::DirectTurn, vec![1], Some(gate));
+    for round in 1..6 {
+        base.log = base.log_of(ALICE);
+        assert_eq!(base.root().1.round, round);
+        base.assert_agreed();
+        let gate = random_gate(&mut base);
+        base.plant(ALICE_2, ParcelKind::DirectTurn, vec![1], Some(gate));
+    }
+}
+
+// spec DEL-85: a turn sealed for nobody, or to everybody as garbage, keeps all waiting for an introduction, and not for ever.
+#[test]
+fn a_turn_that_leaves_everybody_out_ends_in_a_successor_an_hour_later() {
+    for is_sealed in [false, true] {
+        let mut scene = Scene::new(13);
+        let (id, log) = (scene.id, scene.log);
+        let gate = random_gate(&mut scene);
+        let (lists, sender) = (scene.lists(None), scene.place(ALICE_2));
+        let wraps = [ALICE, BOB, BOB_2].map(|node| DirectWrap {
+            recipient: scene.place(node),
+            handshake: Vec::new(),
+            message: vec![7; 150],
+        });
+        let mut wraps = if is_sealed { wraps.to_vec() } else { Vec::new() };
+        wraps.sort_by_key(|wrap| wrap.recipient);
+        let commitment = undertone::envelope::Commitment::from_bytes([1; 32]);
+        let form = DirectForm::Fanout(Fanout { commitment, wraps, ciphertext: vec![1; 48] });
+        let body = TurnBody::new(Vec::new(), Vec::new(), DirectBody { lists, sender, form }).encode();
+        // Who turned it is not heard of any more.
+        scene.world.disconnect(ALICE_2);
+        let place = scene.plant(ALICE_2, ParcelKind::DirectTurn, body, Some(gate));
+        let reason = if is_sealed { Reason::Authentication } else { Reason::NotAddressed };
+        for node in [ALICE, BOB, BOB_2] {
+            assert_eq!(scene.unreadable(node).last(), Some(&(place, reason)));
+        }
+        scene.world.say(BOB, id, "anybody?");
+        scene.wait(3_000);
+        for node in [ALICE, BOB, BOB_2] {
+            scene.world.crash(node);
+            scene.world.connect(node);
+        }
+        scene.wait(300);
+        assert_eq!(scene.log_of(BOB), log, "somebody may still introduce them");
+        scene.wait(300);
+        assert_ne!(scene.log_of(BOB), log);
+        scene.world.connect(ALICE_2);
+        scene.world.run();
+        assert_eq!(scene.world.texts(ALICE_2, id).last().unwrap(), "anybody?");
+        scene.assert_agreed();
+    }
+}
+
+// spec DEL-85: the turn of long ago has expired at the relay before this device came back.
+#[test]
+fn a_device_that_finds_its_turn_expired_comes_in_again() {
+    let mut scene = Scene::new(14);
+    let (id, log) = (scene.id, scene.log);
+    scene.world.disconnect(BOB_2);
+    scene.world.call(ALICE_2, |client, now, rng| client.turn_direct(&id, now, rng)).unwrap();
+    scene.world.run();
+    scene.world.say(ALICE, id, "since then");
+    scene.world.run();
+    for entry in &mut scene.world.relay.logs.get_mut(&log).unwrap().entries {
+        entry.content = EntryContent::Stub(entry.leaf().payload);
+    }
+    scene.world.connect(BOB_2);
+    scene.world.run();
+    let turn = scene.world.relay.logs[&log].entries.iter().find(|entry| entry.turn.is_some()).unwrap().seq;
+    assert_eq!(scene.unreadable(BOB_2).last(), Some(&(turn, Reason::Expired)));
+    scene.world.say(BOB_2, id, "I am back");
+    scene.wait(3_700);
+    assert_eq!(scene.world.texts(ALICE, id).last().unwrap(), "I am back");
+    scene.assert_goes_on();
+}
+
+// spec DEL-85: a log that was made with another gate than its secret gives, or never made.
+#[test]
+fn a_log_that_is_not_what_the_introduction_says_ends_in_a_successor() {
+    for case in 0..3 {
+        let mut scene = Scene::new(15);
+        let (id, before) = (scene.id, scene.log);
+        let generation = Generation::from_u64(if case == 2 { 7 } else { 0 });
+        if case == 0 {
+            // As soon as anybody asks for it, it is there.
+            scene.world.relay.first_gate = Some(random_gate(&mut scene));
+        }
+        let lured = if case == 1 {
+            let members = scene.members(scene.member(ALICE, None), scene.member(BOB, None));
+            let order = LogOrder { round: 3, ..scene.root().1 };
+            let secrets = LogSecrets::first(Secret32::from_bytes([3; 32]));
+            let log = secrets.root.log_id(&id, order);
+            let place = LogPlace { conversation: id, order, generation: Generation::FIRST.next() };
+            // The root is that of a log that is there, and the secret is none of it.
+            let gate = random_gate(&mut scene);
+            scene
+                .world
+                .relay
+                .logs
+                .insert(log, sim::relay::Log::new(gate, Some(secrets.root.control_key(&id, order).verify_key())));
+            let checkpoint = Checkpoint { seq: Seq::from_u64(4), head: undertone_wire::id::Head::from_bytes([1; 32]) };
+            scene.introduce_to(BOB, ALICE, place, secrets, checkpoint, members);
+            log
+        } else {
+            scene.lure(3, generation)
+        };
+        assert_eq!(scene.log_of(ALICE), lured, "case {case}");
+        assert_eq!(scene.log_of(ALICE_2), before);
+        scene.world.say(ALICE, id, "does anybody hear me?");
+        scene.wait(3_700);
+        scene.wait(400);
+        assert_ne!(scene.log_of(ALICE), lured, "case {case}");
+        assert!(scene.world.texts(BOB_2, id).contains(&"does anybody hear me?".to_owned()), "case {case}");
+        scene.assert_agreed();
+    }
+}
+
+// spec DEL-87: whoever led one device astray has led all of them there.
+#[test]
+fn a_log_to_which_one_device_was_introduced_is_known_to_all_in_the_end() {
+    for from in [BOB, ALICE_2] {
+        let mut scene = Scene::new(16);
+        let order = LogOrder { round: 1, ..scene.root().1 };
+        let secrets = LogSecrets::first(Secret32::from_bytes([5; 32]));
+        let log = secrets.root.log_id(&scene.id, order);
+        let place = LogPlace { conversation: scene.id, order, generation: Generation::FIRST };
+        let start = Checkpoint { seq: Seq::from_u64(0), head: undertone_wire::chain::EMPTY };
+        let members = scene.members(scene.member(ALICE, None), scene.member(BOB, None));
+        scene.introduce_to(from, ALICE, place, secrets, start, members);
+        assert_eq!(scene.log_of(ALICE), log);
+        assert!([BOB, ALICE_2, BOB_2].iter().all(|node| scene.log_of(*node) == scene.log), "nobody else knows");
+        let id = scene.id;
+        scene.world.say(ALICE, id, "into the new one");
+        scene.world.say(BOB_2, id, "into the old one");
+        scene.world.disconnect(BOB_2);
+        scene.wait(200);
+        scene.world.crash(ALICE);
+        scene.world.connect(ALICE);
+        scene.wait(200);
+        scene.world.connect(BOB_2);
+        scene.world.run();
+        scene.assert_agreed();
+        assert_eq!(scene.log_of(BOB_2), log);
+        for node in ALL {
+            let texts = scene.world.texts(node, id);
+            assert!(texts.contains(&"into the new one".to_owned()), "node {node}: {texts:?}");
+            assert!(texts.contains(&"into the old one".to_owned()), "node {node}: {texts:?}");
+        }
+        // Once all have spoken there, nobody needs to be introduced again.
+        let deposits = |scene: &Scene| {
+            let requests = ALL.map(|node| scene.world.requests(node)).concat();
+            requests.iter().filter(|it| matches!(it, undertone_wire::frame::Request::Deposit(_))).count()
+        };
+        let before = deposits(&scene);
+        scene.wait(400);
+        assert_eq!(deposits(&scene), before);
+    }
+}
+
+// spec DEL-50: in whichever order they come, the same one lives, and the same ones are read.
+#[test]
+fn of_too_many_logs_all_devices_keep_the_same_ones() {
+    let base = Scene::new(17);
+    let mut outcomes = Vec::new();
+    for is_reversed in [false, true] {
+        let mut scene = Scene { world: base.world.fork(7), first_list: Vec::new(), ..base };
+        scene.world.connect_all();
+        scene.world.run();
+        let mut lures: Vec<u8> = (1..=14).collect();
+        if is_reversed {
+            lures.reverse();
+        }
+        let order = scene.root().1;
+        for seed in lures {
+            let secrets = LogSecrets::first(Secret32::from_bytes([seed; 32]));
+            let order = LogOrder { round: u32::from(seed % 3), ..order };
+            let place = LogPlace { conversation: scene.id, order, generation: Generation::FIRST };
+            let start = Checkpoint { seq: Seq::from_u64(0), head: undertone_wire::chain::EMPTY };
+            let members = scene.members(scene.member(ALICE, None), scene.member(BOB, None));
+            scene.introduce_to(BOB, ALICE, place, secrets, start, members);
+        }
+        // What was said in a log that is not read any more is shown.
+        assert_eq!(scene.world.texts(ALICE, scene.id).len(), 4);
+        scene.wait(400);
+        scene.assert_agreed();
+        scene.world.crash(ALICE);
+        let requests = scene.world.nodes[ALICE].frames_sent.len();
+        scene.world.connect(ALICE);
+        scene.world.run();
+        let read = scene.world.requests(ALICE).split_off(requests);
+        let mut read: Vec<LogId> = read
+            .into_iter()
+            .filter_map(|it| match it {
+                undertone_wire::frame::Request::Subscribe { log, .. } => Some(log),
+                _ => None,
+            })
+            .collect();
+        read.sort_unstable();
+        assert_eq!(read.len(), 1 + 1 + 8, "the inbox, the log that lives, and eight before it");
+        outcomes.push((scene.log_of(ALICE), read));
+    }
+    assert!(outcomes[0] == outcomes[1]);
+}
+
+// spec DEL-50, DEL-85: a round that cannot be outdone is outdone by the next list that an account signs.
+#[test]
+fn an_order_that_is_used_up_is_renewed_by_a_list() {
+    let mut scene = Scene::new(18);
+    let lured = scene.lure(u32::MAX, Generation::FIRST);
+    scene.wait(400);
+    scene.assert_agreed();
+    assert_eq!(scene.log_of(BOB_2), lured);
+    scene.log = lured;
+    let gate = random_gate(&mut scene);
+    scene.plant(ALICE_2, ParcelKind::DirectTurn, vec![1], Some(gate));
+    scene.world.disconnect(ALICE_2);
+    scene.wait(3_700);
+    let id = scene.id;
+    assert_eq!(scene.log_of(ALICE), lured, "there is no higher round");
+    scene.world.say(BOB, id, "remove your tablet");
+    scene.world.expel(ALICE, ALICE_2);
+    scene.wait(3_700);
+    for node in [ALICE, BOB, BOB_2] {
+        assert_ne!(scene.log_of(node), lured, "node {node}");
+        assert_eq!(scene.log_of(node), scene.log_of(ALICE), "node {node}");
+        assert_eq!(scene.world.texts(node, id).last().unwrap(), "remove your tablet", "node {node}");
+    }
+}
+
+// spec DEL-86: a message that stands in two logs, because its sender did not know that it stood in the first, is shown once.
+#[test]
+fn a_message_that_stands_in_two_logs_is_shown_once() {
+    let mut scene = Scene::new(19);
+    let plaintext = envelope("once");
+    let mut told = 0;
+    for _ in 0..2 {
+        let (lists, sender) = (scene.lists(None), scene.place(BOB));
+        let body = scene.body(BOB, ParcelKind::DirectMessage, lists, sender, &[ALICE, ALICE_2, BOB_2], &plaintext);
+        scene.plant(BOB, ParcelKind::DirectMessage, body.encode(), None);
+        for node in [ALICE, ALICE_2, BOB_2] {
+            let texts = scene.world.texts(node, scene.id);
+            assert_eq!(texts.iter().filter(|text| *text == "once").count(), 1, "node {node}");
+            assert_eq!(scene.unreadable(node), []);
+        }
+        let entries = &scene.world.relay.logs[&scene.log].entries;
+        assert!(entries.len() > told, "acknowledged, in either log");
+        scene.lure(1, Generation::FIRST);
+        scene.wait(400);
+        scene.log = scene.log_of(ALICE);
+        told = scene.world.relay.logs[&scene.log].entries.len() + 1;
+    }
+    scene.world.assert_nothing_twice();
 }

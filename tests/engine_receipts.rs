@@ -239,9 +239,9 @@ fn claim_after(world: &mut World, id: ConversationId, through: Seq) -> Seq {
 /// Where the cursor stands in a row of a log: behind a version, the conversation[32] and u64 generation.
 const SEQ_AT: usize = 41;
 
-/// Where the mark of what is read stands in the row of a group's log: behind the cursor, head[32], two empty vectors, a byte,
-/// and two u64.
-const READ_THROUGH_AT: usize = SEQ_AT + 8 + 32 + 2 + 1 + 16;
+/// Where the mark of what is read stands in the row of a group's log: behind the cursor, head[32], two empty vectors, an order,
+/// a byte, and two u64.
+const READ_THROUGH_AT: usize = SEQ_AT + 8 + 32 + 2 + 12 + 1 + 16;
 
 /// Changes a number on bob's own disk, and returns what it was.
 fn change_log_row(world: &mut World, id: ConversationId, at: usize, to: Seq) -> Seq {

@@ -69,8 +69,8 @@ struct Origin<'o> {
 pub(super) enum Turned {
     /// A generation of which we have the secret.
     Inside(Secret32, Box<Roster>),
-    /// Something of which we have not: it was void, or the turn left us out.
-    LeftOut(LeftOut),
+    /// One of which we have not, for that reason; with these lists, if they could be read.
+    LeftOut { reason: Reason, lists: Option<NamedLists> },
     /// A generation without this device: our account has removed it.
     Removed,
     /// Nothing: it brings another list of a version that the account has signed already.
@@ -411,24 +411,34 @@ impl Step<'_> {
             return Err(Reason::Lists.into());
         }
         let gate = entry.turn.ok_or(Reason::CommitWithoutTurn)?;
+        let next = row.generation.next();
+        let gate_of = |secret: &Secret32| LogKeys::derive(secret, *log, next).gate();
+        if Secret32::from_slice(row.secret.as_slice()).is_some_and(|present| gate_of(&present) == gate) {
+            // All who are in see that nothing is new, whatever is sealed for whom.
+            return Err(Reason::VoidTurn.into());
+        }
         if new.place(&self.us.device().id()).is_none() {
             self.note_lists(row.conversation, entry, &old, &new)?;
             return Ok(Turned::Removed);
         }
-        let next = row.generation.next();
-        let is_of = |secret: &Secret32| LogKeys::derive(secret, *log, next).gate() == gate;
-        let said = LeftOut { gate, lists: Some(new.names()) };
-        let secret = match self.open_direct(log, &new, ParcelKind::DirectTurn, evidence, turn.direct) {
-            Ok((_, plaintext)) => Secret32::from_slice(&plaintext).ok_or(Reason::Malformed)?,
-            Err(Refused::Because(Reason::NotAddressed)) => match self.early_secret(log, row, entry, &said)? {
-                Some(secret) => secret,
-                None => return Ok(Turned::LeftOut(said)),
+        let lists = Some(new.names());
+        let mark = self.mark();
+        let opened = match self.open_direct(log, &new, ParcelKind::DirectTurn, evidence, turn.direct) {
+            Ok((_, plaintext)) => match Secret32::from_slice(&plaintext) {
+                Some(secret) if gate_of(&secret) == gate => Ok(secret),
+                Some(_) => Err(Reason::VoidTurn),
+                None => Err(Reason::Malformed),
             },
-            Err(refused) => return Err(refused),
+            Err(Refused::Because(reason)) => Err(reason),
+            Err(stop) => return Err(stop),
         };
-        if !is_of(&secret) {
-            return Err(Reason::VoidTurn.into());
-        }
+        let secret = match opened {
+            Ok(secret) => secret,
+            Err(reason) => {
+                self.undo_to(mark);
+                return Ok(Turned::LeftOut { reason, lists });
+            }
+        };
         self.note_lists(row.conversation, entry, &old, &new)?;
         Ok(Turned::Inside(secret, Box::new(new)))
     }
@@ -442,25 +452,22 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The secret of the generation that an entry begins, if an introduction that came before has told of this very turn
-    /// (rule DEL-78).
-    fn early_secret(
+    /// What a generation began with, if an introduction that came before has told of this very turn (rule DEL-84).
+    pub(super) fn early_begun(
         &self,
         log: &LogId,
-        row: &LogRow,
-        entry: &Entry,
+        generation: Generation,
+        began: Checkpoint,
         said: &LeftOut,
-    ) -> Result<Option<Secret32>, Error> {
-        let (generation, head) = (row.generation.next(), entry.leaf().extend(&row.head));
-        let checkpoint = Checkpoint { seq: entry.seq, head };
+    ) -> Result<Option<(Secret32, Roster)>, Error> {
         for (sender, at, early) in self.early(log)? {
             let roster = Roster::from_row(&early.roster)?;
             let secret = Secret32::from_slice(early.secret.as_slice()).ok_or(StoreError::Corrupt)?;
-            if (at, early.checkpoint) == (generation, checkpoint)
+            if (at, early.checkpoint) == (generation, began)
                 && roster.place(&sender).is_some()
                 && said.fits(log, generation, &secret, &roster)
             {
-                return Ok(Some(secret));
+                return Ok(Some((secret, roster)));
             }
         }
         Ok(None)
@@ -537,7 +544,7 @@ fn lists_of(old: &Roster, turn: &TurnBody, side: Side) -> Result<Pinned, Reason>
 impl LeftOut {
     /// Whether a secret and lists are those of the generation that began.
     pub(super) fn fits(&self, log: &LogId, generation: Generation, secret: &Secret32, roster: &Roster) -> bool {
-        LogKeys::derive(secret, *log, generation).gate() == self.gate
+        self.gate == Some(LogKeys::derive(secret, *log, generation).gate())
             && self.lists.is_none_or(|lists| lists == roster.names())
     }
 }

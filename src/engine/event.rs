@@ -269,6 +269,16 @@ pub enum Reason {
     Lists = 15,
 }
 
+impl Reason {
+    /// Whether all devices find the same: nothing depends on what is sealed for one of them.
+    pub(super) fn is_for_all(self) -> bool {
+        matches!(
+            self,
+            Self::Shell | Self::Malformed | Self::VoidTurn | Self::CommitWithoutTurn | Self::Evidence | Self::Lists
+        )
+    }
+}
+
 /// What helps with an entry that cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]

@@ -1,8 +1,11 @@
-//! Introductions: how a device comes to a direct log (spec/delivery, rules DEL-50, DEL-51, DEL-77 to DEL-79).
+//! Introductions: how a device comes to a direct log (spec/delivery, rules DEL-50, DEL-51, DEL-77 to DEL-79, DEL-84 to
+//! DEL-87).
 //!
 //! ```text
 //! first contact   log, S_0 ─▶ one device of the peer ─▶ all others of both accounts
 //! turn            new devices of the lists ─(turn in the log)─▶ S_g+1, through their inboxes
+//! left out        Inside ─a turn without us─▶ LeftOut ─an introduction that says what the turn said─▶ Inside
+//!                                                └──nobody comes──▶ a successor: log, S_0 ─▶ all of both accounts
 //! a session that stands: a ratchet message; none: the handshake of a new one around it
 //! ```
 
@@ -14,8 +17,8 @@ use super::event::EventRow;
 use super::note::Way;
 use super::roster::Roster;
 use super::rows::{
-    self, ClientRow, ContactRow, ConversationRow, Creation, EARLY_PREFIX, EarlyRow, Handover, Intent, Kind, LogRow,
-    Phase, Purpose, Standing, early_key,
+    self, ClientRow, ContactRow, ConversationRow, Creation, EARLY_PREFIX, EarlyRow, Handover, Intent, Kind, LeftOut,
+    LogRow, Phase, Purpose, Standing, Taken, early_key,
 };
 use super::step::Step;
 use crate::conversation::ConversationId;
@@ -26,8 +29,9 @@ use crate::envelope::inbox::{InboxEntry, InboxKind};
 use crate::envelope::{LogOrder, LogRoot, Side};
 use crate::error::Error;
 use crate::identity::{AccountCertificate, AccountId, Device, DeviceId, DeviceList, DisplayName, Pinned, RelayUrl};
-use crate::limits::EARLY_INTRODUCTIONS_MAX;
+use crate::limits::{EARLY_INTRODUCTIONS_MAX, LEFT_OUT_MAX, SUCCESSOR_STAGGER, VOID_TURN_DELAY, VOUCH_DELAY};
 use crate::store::{Direction, StoreError, Table};
+use crate::time::UnixMs;
 
 /// What an introduction tells of a log.
 struct Told<'t> {
@@ -36,6 +40,9 @@ struct Told<'t> {
     checkpoint: Checkpoint,
     begun: &'t Handover,
 }
+
+/// Where every log begins.
+const START: Checkpoint = Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY };
 
 /// An introduction that has been opened, and whose sender and lists are sound.
 struct Opened<'o> {
@@ -54,37 +61,139 @@ impl Step<'_> {
             // The peer, or another device of ours, has been faster, and its log serves all.
             return Ok(());
         }
-        let secret = Secret32::random(self.rng);
-        let roster = self.newest_roster(&peer)?;
-        let (root, order) = (LogRoot::of_first(&secret), LogOrder { lists: roster.age(), round: 0 });
+        let Some((log, begun)) = self.make_log(id, &mut conversation, peer)? else { return Ok(()) };
+        let told = Told { log, generation: Generation::FIRST, checkpoint: START, begun: &begun };
+        self.introduce(&told, device, way)?;
+        // Nobody but us leads it to this log: what it reads there comes behind the introduction.
+        wrap::carried(&mut self.tx, log, device.id())?;
+        self.introduce_all(log, &begun, Some(device.id()))?;
+        self.event(EventRow::Ready { conversation: id })
+    }
+
+    /// Makes the next log of a conversation, with the newest lists that we know. None if there can be none.
+    fn make_log(
+        &mut self,
+        id: ConversationId,
+        conversation: &mut ConversationRow,
+        peer: AccountId,
+    ) -> Result<Option<(LogId, Handover)>, Error> {
+        let (secret, roster) = (Secret32::random(self.rng), self.newest_roster(&peer)?);
+        let Some(order) = conversation.next_order(roster.age()) else { return Ok(None) };
+        let root = LogRoot::of_first(&secret);
         let log = root.log_id(&id, order);
-        let checkpoint = Checkpoint { seq: Seq::from_u64(0), head: chain::EMPTY };
         LogRow {
             secret: secret.expose().to_vec().into(),
             control: root.as_secret().expose().to_vec().into(),
             order,
             creation: Creation::Wanted,
-            ..LogRow::new(id, Generation::FIRST, checkpoint, self.now)
+            ..LogRow::new(id, Generation::FIRST, START, self.now)
         }
         .save(&mut self.tx, &log);
         roster.save(&mut self.tx, &log);
-        let left_out: Vec<_> = roster.devices().map(|(_, device)| device.id()).collect();
-        let begun = Handover { secret: secret.expose().to_vec().into(), roster: roster.to_row(), left_out };
-        let told = Told { log, generation: Generation::FIRST, checkpoint, begun: &begun };
-        self.introduce(&told, device, way)?;
-        // Nobody but us leads it to this log: what it reads there comes behind the introduction.
-        wrap::carried(&mut self.tx, log, device.id())?;
-        for (_, other) in roster.devices() {
-            if ![device.id(), self.us.device().id()].contains(&other.id()) {
-                self.introduce_later(log, Generation::FIRST, checkpoint, &begun, other)?;
+        self.take_log(&id, conversation, order, log)?;
+        self.intend(&Intent::Create { log })?;
+        let left_out = roster.devices().map(|(_, device)| device.id()).collect();
+        Ok(Some((log, Handover { secret: secret.expose().to_vec().into(), roster: roster.to_row(), left_out })))
+    }
+
+    /// Takes a log into its conversation, which goes on in the one that comes first.
+    fn take_log(
+        &mut self,
+        id: &ConversationId,
+        conversation: &mut ConversationRow,
+        order: LogOrder,
+        log: LogId,
+    ) -> Result<(), Error> {
+        let past = match conversation.take_log(order, log) {
+            Taken::Refused => return Err(Error::BadKeys),
+            Taken::Known => None,
+            Taken::New { past } => past,
+        };
+        if let Some(past) = past {
+            let row = LogRow { standing: Standing::Past, ..self.log_row(&past)? };
+            row.save(&mut self.tx, &past);
+            self.link.logs.remove(&past);
+            if self.tx.scan_prefix(Table::Messages, past.as_bytes(), Direction::Ascending, 1)?.is_empty() {
+                conversation.forget_log(past);
+                self.tx.delete(Table::Rosters, past.as_bytes());
             }
         }
-        self.intend(&Intent::Create { log })?;
-        conversation.log = Some(log);
         conversation.phase = Phase::Active;
-        self.save_conversation(&id, &conversation);
-        self.link.dirty.insert(id);
-        self.event(EventRow::Ready { conversation: id })
+        self.save_conversation(id, conversation);
+        self.link.dirty.insert(*id);
+        Ok(())
+    }
+
+    /// Introduces every device of a new log's lists to it, but us and perhaps one more.
+    fn introduce_all(&mut self, log: LogId, begun: &Handover, but: Option<DeviceId>) -> Result<(), Error> {
+        let us = self.us.device().id();
+        for (_, device) in Roster::from_row(&begun.roster)?.devices() {
+            if device.id() != us && Some(device.id()) != but {
+                self.introduce_later(log, Generation::FIRST, START, begun, device)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Until when we wait to be introduced to a generation of a log that began without us (rule DEL-85).
+    pub(super) fn successor_at(&self, log: &LogId, order: LogOrder, is_void: bool) -> Result<UnixMs, Error> {
+        let us = self.us.device().id();
+        let before = match Roster::load(&self.tx, log)? {
+            Some(roster) => roster.devices().take_while(|(_, device)| device.id() != us).count(),
+            None => 0,
+        };
+        let wait = match is_void {
+            true => VOID_TURN_DELAY.saturating_mul(1 << order.round.min(16)).min(LEFT_OUT_MAX),
+            false => LEFT_OUT_MAX,
+        };
+        let stagger = SUCCESSOR_STAGGER.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX));
+        Ok(self.now.after(wait.saturating_add(stagger)))
+    }
+
+    /// Whether the log of a conversation is one that we cannot use, and nobody has introduced us for too long; the inbox is
+    /// read, so that nobody has begun another one before us.
+    pub(super) fn is_successor_due(&mut self, conversation: &ConversationRow) -> Result<bool, Error> {
+        let Some(log) = conversation.log else { return Ok(false) };
+        let Standing::LeftOut(said) = self.log_row(&log)?.standing else { return Ok(false) };
+        let has_read_inbox = self.link.has_read(&self.us.inbox(), ClientRow::load(&self.tx)?.inbox_seq);
+        if said.until <= self.now && has_read_inbox {
+            return Ok(true);
+        }
+        let soonest = self.now.after(std::time::Duration::from_secs(1));
+        self.link.logs.entry(log).or_default().successor_at = Some(said.until.max(soonest));
+        Ok(false)
+    }
+
+    /// Begins another log in place of one that we cannot use, and introduces everybody to it (rule DEL-85).
+    pub(super) fn begin_successor(
+        &mut self,
+        id: ConversationId,
+        mut conversation: ConversationRow,
+        peer: AccountId,
+    ) -> Result<(), Error> {
+        let Some((log, begun)) = self.make_log(id, &mut conversation, peer)? else {
+            // Newer lists than ours have begun the one that lives: who has them, or we once we have, can go on.
+            return Ok(());
+        };
+        self.introduce_all(log, &begun, None)
+    }
+
+    /// Introduces whoever has not been heard in a log: who led us to it may have led nobody else (rule DEL-87).
+    pub(super) fn vouch(&mut self, log: LogId) -> Result<(), Error> {
+        let row = self.log_row(&log)?;
+        let conversation = self.conversation(&row.conversation)?;
+        if conversation.log != Some(log) || !conversation.phase.is_in() || !row.standing.is_inside() {
+            return Ok(());
+        }
+        let roster = self.roster(&log)?;
+        let begun = Handover { secret: row.secret.clone(), roster: roster.to_row(), left_out: Vec::new() };
+        let us = self.us.device().id();
+        for (_, device) in roster.devices().filter(|(_, device)| device.id() != us) {
+            if self.tx.get(Table::Seen, &rows::device_key(&log, &device.id()))?.is_none() {
+                self.introduce_later(log, row.generation, row.began, &begun, device)?;
+            }
+        }
+        Ok(())
     }
 
     /// Begins to look up a device that is to be introduced to a log.
@@ -207,12 +316,10 @@ impl Step<'_> {
         roster.save(&mut self.tx, &log);
         let mut conversation = rows::load::<ConversationRow>(&self.tx, Table::Conversations, id.as_bytes())?
             .unwrap_or_else(|| ConversationRow::new(Kind::Direct { peer }, self.now));
-        if !conversation.take_log(log) {
-            return Err(Error::BadKeys);
+        self.take_log(&id, &mut conversation, order, log)?;
+        if conversation.log == Some(log) {
+            self.intend(&Intent::Vouch { log, at: self.now.after(VOUCH_DELAY) })?;
         }
-        conversation.phase = Phase::Active;
-        self.save_conversation(&id, &conversation);
-        self.link.dirty.insert(id);
         self.event(EventRow::Ready { conversation: id })?;
         if is_new {
             // Who introduces may not have come to create it: whoever is first does, the others find it done.
@@ -230,6 +337,8 @@ impl Step<'_> {
             return Err(Error::BadKeys);
         }
         match row.standing {
+            Standing::Past => Ok(()),
+            Standing::LeftOut(LeftOut { gate: None, .. }) => self.keep_early(log, &row, opened),
             _ if generation > row.generation => self.keep_early(log, &row, opened),
             Standing::LeftOut(said) if generation == row.generation => {
                 let secret = introduction.generation_secret();
@@ -278,12 +387,14 @@ impl Step<'_> {
         let early = rows::load::<EarlyRow>(&self.tx, Table::Meta, &key)?;
         let (Some(early), Some(mut row)) = (early, LogRow::load(&self.tx, &log)?) else { return Ok(()) };
         let roster = Roster::from_row(&early.roster)?;
-        let is_ahead = generation > row.generation && early.checkpoint.seq > row.seq;
+        let has_read = !self.tx.scan_prefix(Table::Heads, log.as_bytes(), Direction::Ascending, 1)?.is_empty();
+        // Where nothing was ever read, whoever led us there may have led us anywhere.
+        let is_ahead = !has_read || (generation > row.generation && early.checkpoint.seq > row.seq);
         let is_known = match roster.place(&sender).and_then(|place| roster.device(place)) {
             Some(device) => self.is_on_newest(device)?,
             None => false,
         };
-        if !is_granted || !is_ahead || !is_known || row.standing.is_inside() {
+        if !is_granted || !is_ahead || !is_known || !matches!(row.standing, Standing::LeftOut(_)) {
             self.tx.delete(Table::Meta, &key);
             return Ok(());
         }

@@ -21,7 +21,9 @@ use undertone_wire::refusal::{Action, Refusal};
 
 use super::event::{Signal, Suspicion};
 use super::linking::{Connection, OldLinking};
-use super::rows::{self, ClientRow, Creation, EarlyRow, Intent, Kind, LogRow, OutboxRow, Phase, Purpose};
+use super::rows::{
+    self, ClientRow, Creation, EarlyRow, Intent, Kind, LeftOut, LogRow, OutboxRow, Phase, Purpose, Standing,
+};
 use super::step::Step;
 use crate::content::TypingState;
 use crate::conversation::ConversationId;
@@ -91,6 +93,8 @@ pub(super) struct LogLink {
     pub(super) receipt_at: Option<UnixMs>,
     /// When a proposal of somebody else is to be committed, unless somebody is faster.
     pub(super) commit_at: Option<UnixMs>,
+    /// When another log is begun in place of a direct one to which we have no key, unless somebody introduces us.
+    pub(super) successor_at: Option<UnixMs>,
 }
 
 /// When to try again.
@@ -206,9 +210,15 @@ impl Link {
     pub(super) fn next_timer(&self) -> Option<UnixMs> {
         let intents = self.retries.iter().filter(|(ordinal, _)| !self.busy.contains(ordinal)).map(|(_, r)| r.at);
         let logs =
-            self.logs.values().flat_map(|link| [link.retry_at, link.receipt_at, link.commit_at].into_iter().flatten());
+            self.logs.values().flat_map(|link| [link.retry_at, link.receipt_at, link.commit_at, link.successor_at]);
+        let logs = logs.flatten();
         let linking = self.linking.as_ref().map(OldLinking::timer);
         if self.is_online() { intents.chain(logs).chain(linking).chain(self.upkeep_at).min() } else { linking }
+    }
+
+    /// Whether the inbox is read up to what the relay had when the connection began.
+    pub(super) fn has_read(&self, inbox: &LogId, through: Seq) -> bool {
+        self.logs.get(inbox).and_then(|link| link.target).is_some_and(|target| through >= target)
     }
 
     /// What requests are signed for, if the relay has said Hello.
@@ -259,7 +269,8 @@ impl Step<'_> {
         self.link.transfers.clear();
         Arc::make_mut(&mut self.link.retries).clear();
         for link in self.link.logs.values_mut() {
-            *link = LogLink { receipt_at: link.receipt_at, commit_at: link.commit_at, ..LogLink::default() };
+            let LogLink { receipt_at, commit_at, successor_at, .. } = *link;
+            *link = LogLink { receipt_at, commit_at, successor_at, ..LogLink::default() };
         }
         if was_online {
             self.signal(Signal::Offline);
@@ -280,6 +291,9 @@ impl Step<'_> {
         for (log, row) in self.logs()? {
             if row.receipt_due >= Seq::FIRST {
                 self.owe_receipt(log);
+            }
+            if let Standing::LeftOut(said) = row.standing {
+                self.link.logs.entry(log).or_default().successor_at = Some(said.until);
             }
             let conversation = self.conversation(&row.conversation)?;
             let is_member = conversation.kind == Kind::Group && conversation.phase == Phase::Active;
@@ -358,10 +372,11 @@ impl Step<'_> {
             if row.creation != Creation::Done || !self.is_still_in(&row.conversation)? {
                 continue;
             }
-            if row.standing.is_inside() {
-                ready.push((log, row));
-            } else {
+            if !row.standing.is_inside() {
                 self.probe_all(log)?;
+            }
+            if row.standing.is_provable() {
+                ready.push((log, row));
             }
         }
         self.prove(&ready)?;
@@ -396,7 +411,7 @@ impl Step<'_> {
         for logs in logs.chunks(PROOFS_MAX / 2) {
             let mut proofs = Vec::with_capacity(logs.len() * 2);
             for (log, row) in logs {
-                if !row.standing.is_inside() || !self.is_still_in(&row.conversation)? {
+                if !row.standing.is_provable() || !self.is_still_in(&row.conversation)? {
                     continue;
                 }
                 let keys = self.keys(log, row)?;
@@ -443,7 +458,7 @@ impl Step<'_> {
 
     /// Begins with a log that the relay has.
     pub(super) fn enter(&mut self, log: LogId, row: &LogRow) -> Result<(), Error> {
-        if self.link.is_online() && row.standing.is_inside() && self.is_still_in(&row.conversation)? {
+        if self.link.is_online() && row.standing.is_provable() && self.is_still_in(&row.conversation)? {
             self.prove(&[(log, row.clone())])?;
             self.subscribe(log, row.seq.next());
         }
@@ -539,13 +554,40 @@ impl Step<'_> {
             }
             if let Some(row) = LogRow::load(&self.tx, log)? {
                 self.link.dirty.insert(row.conversation);
-                // A turn that left us out: somebody will introduce us.
-                let is_inside = row.standing.is_inside();
-                if result.verdict == ProofVerdict::BadSignature && *right == Right::Append && is_inside {
-                    self.suspicion(&row, row.seq, Suspicion::EpochFork)?;
+                if *right == Right::Append && *generation == row.generation {
+                    self.told_of_gate(*log, row, result.verdict)?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The relay has compared our key with the gate of the present generation.
+    fn told_of_gate(&mut self, log: LogId, mut row: LogRow, verdict: ProofVerdict) -> Result<(), Error> {
+        match (verdict, row.standing) {
+            (ProofVerdict::BadSignature | ProofVerdict::Unknown, Standing::Inside) => {
+                if verdict == ProofVerdict::BadSignature {
+                    self.suspicion(&row, row.seq, Suspicion::EpochFork)?;
+                }
+                if !row.secret.as_slice().is_empty() {
+                    self.lose_gate(log, row)?;
+                }
+            }
+            (ProofVerdict::Granted, Standing::LeftOut(LeftOut { gate: None, .. })) => {
+                row.standing = Standing::Inside;
+                row.save(&mut self.tx, &log);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The relay says that our keys are not those of a direct log, or that there is no such log or generation.
+    pub(super) fn lose_gate(&mut self, log: LogId, mut row: LogRow) -> Result<(), Error> {
+        let until = self.successor_at(&log, row.order, false)?;
+        row.standing = Standing::LeftOut(LeftOut { gate: None, lists: None, until });
+        row.save(&mut self.tx, &log);
+        self.link.logs.entry(log).or_default().successor_at = Some(until);
         Ok(())
     }
 
@@ -672,6 +714,7 @@ impl Step<'_> {
             Arc::make_mut(&mut self.link.intents).remove(&ordinal);
             return Ok(());
         };
+        let now = self.now;
         let body = match intent {
             Intent::Publish { kind, version, body, items } => self.publication(kind, version, body, items)?,
             Intent::Create { log } => {
@@ -685,6 +728,14 @@ impl Step<'_> {
             }
             Intent::Lookup { purpose: Purpose::Mend, stage, .. } if !self.goes_on_mending(ordinal, &stage)? => {
                 return Ok(());
+            }
+            Intent::Vouch { log, at } => {
+                if at > now {
+                    Arc::make_mut(&mut self.link.retries).insert(ordinal, Retry { attempts: 0, at });
+                    return Ok(());
+                }
+                self.end_intent(ordinal);
+                return self.vouch(log);
             }
             Intent::Lookup { account, purpose, stage, take } => {
                 Some(self.lookup_request(&account, &purpose, &stage, take)?)
@@ -757,6 +808,13 @@ impl Step<'_> {
         for log in logs {
             let Some(link) = self.link.logs.get_mut(&log) else { continue };
             let (receipt, commit) = (due(link.receipt_at), due(link.commit_at));
+            if due(link.successor_at) {
+                link.successor_at = None;
+                if let Some(row) = LogRow::load(&self.tx, &log)? {
+                    self.link.dirty.insert(row.conversation);
+                }
+            }
+            let Some(link) = self.link.logs.get_mut(&log) else { continue };
             if receipt {
                 link.receipt_at = None;
             }

@@ -202,6 +202,12 @@ impl Step<'_> {
                 row.save(&mut self.tx, &log);
                 self.enter(log, &row)
             }
+            // Somebody who knows its root has made it with another gate than its secret gives.
+            (Intent::Create { log }, Reply::Refused(Refusal::Exists)) => {
+                self.end_intent(ordinal);
+                let row = self.log_row(&log)?;
+                if row.secret.as_slice().is_empty() { Ok(()) } else { self.lose_gate(log, row) }
+            }
             (Intent::Publish { kind, version, body, .. }, Reply::Published { .. }) => {
                 self.end_intent(ordinal);
                 self.shelved(kind, version, body)

@@ -234,11 +234,40 @@ impl Step<'_> {
             if !self.is_listed() || self.is_held(&peer)? || self.is_held(&us)? {
                 return Ok(());
             }
+            if self.is_successor_due(&conversation)? {
+                return self.begin_successor(*id, conversation, peer);
+            }
         }
         for log in conversation.logs() {
             let row = self.log_row(&log)?;
+            if conversation.log != Some(log) && !row.standing.is_inside() {
+                self.move_on(id, log)?;
+                continue;
+            }
             if self.link.may_append(&log, &row, self.now) {
                 self.pump_log(id, &conversation, log, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was to go to a log into which nothing goes any more goes to the one that lives: none of it stands in the old
+    /// one, which was read up to its last turn (rule DEL-86).
+    fn move_on(&mut self, id: &ConversationId, log: LogId) -> Result<(), Error> {
+        for (key, value) in self.tx.scan_prefix(Table::Outbox, id.as_bytes(), Direction::Ascending, usize::MAX)? {
+            let mut outbox: OutboxRow = rows::decode(&value)?;
+            if outbox.log != Some(log) {
+                continue;
+            }
+            match &mut outbox.item {
+                // It says what was received of that very log, or turns it.
+                Item::Envelope(draft) if is_delivery_receipt(draft)? => self.forget(&key, &outbox),
+                Item::Envelope(draft) => {
+                    (draft.seq, outbox.log) = (None, None);
+                    self.rename_entry(&key, outbox)?;
+                    self.link.dirty.insert(*id);
+                }
+                Item::Turn { .. } | Item::Commit(_) | Item::Leave => self.forget(&key, &outbox),
             }
         }
         Ok(())
@@ -595,8 +624,8 @@ impl Step<'_> {
         if conversation.log == Some(log) {
             // What stands in a log that lost at first contact is shown before everything in the one that lives.
             for lost in &conversation.old_logs {
-                let through = self.log_row(lost)?.seq;
-                statuses.extend(self.read_in(lost, through)?);
+                let through = self.log_row(&lost.log)?.seq;
+                statuses.extend(self.read_in(&lost.log, through)?);
             }
         }
         if conversation.phase != Phase::Active {
@@ -682,6 +711,12 @@ fn never(error: GroupError) -> Result<Sealing, Error> {
         GroupError::Forbidden { .. } => Ok(Sealing::Never(Failure::Forbidden)),
         _ => Ok(Sealing::Never(Failure::Refused)),
     }
+}
+
+/// Whether an envelope says nothing but what it says by itself of its log.
+fn is_delivery_receipt(draft: &Draft) -> Result<bool, Error> {
+    let frame = Frame::decode(draft.frame.as_slice()).map_err(|_| StoreError::Corrupt)?;
+    Ok(frame.kind() == FrameKind::STATUS && frame.body().is_empty())
 }
 
 /// The conversation and the ordinal of an outbox row.

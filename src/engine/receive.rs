@@ -3,25 +3,28 @@
 
 use undertone_wire::VLBytes;
 use undertone_wire::frame::{Checkpoint, Entry, EntryContent};
+use undertone_wire::gate::Gate;
 use undertone_wire::id::{Generation, LogId, PayloadHash, Seq};
 use undertone_wire::refusal::Refusal;
 
 use super::direct::Turned;
 use super::event::{EventRow, Reason, Suspicion};
 use super::rows::{
-    self, Change, Item, Kind, LogRow, MessageRow, OutboxRow, PastRow, Phase, Standing, UndecryptableRow, place_key,
+    self, Change, Item, Kind, LeftOut, LogRow, MessageRow, OutboxRow, PastRow, Phase, Standing, UndecryptableRow,
+    place_key,
 };
 use super::step::Step;
 use crate::content::{Content, MessageId, Profile, Status, StatusList, Typing};
 use crate::conversation::ConversationId;
+use crate::crypto::Secret32;
 use crate::dm::{DmError, wrap};
 use crate::envelope::ephemeral::{self, Ephemeral, Freshness};
 use crate::envelope::history::HistoryReached;
 use crate::envelope::receipts::MISSING_MAX;
 use crate::envelope::shell::{self, ShellError};
 use crate::envelope::{
-    Delivered, DirectBody, Envelope, Evidence, FrameKind, LogKeys, Observation, Parcel, ParcelKind, SenderSeq,
-    SenderTrack,
+    Delivered, DirectBody, Envelope, Evidence, FrameKind, LogKeys, NamedLists, Observation, Parcel, ParcelKind,
+    SenderSeq, SenderTrack,
 };
 use crate::error::Error;
 use crate::group::{self, GroupChange, GroupError, LeafOwner, Processed, Standing as GroupStanding};
@@ -94,7 +97,7 @@ impl Step<'_> {
     pub(super) fn log_entries(&mut self, log: LogId, entries: Vec<Entry>) -> Result<(), Error> {
         let Some(mut row) = LogRow::load(&self.tx, &log)? else { return self.history_entries(log, &entries) };
         // What follows our end in a group is not for us, whoever hands it over.
-        if !self.is_still_in(&row.conversation)? {
+        if !self.is_still_in(&row.conversation)? || row.standing == Standing::Past {
             return Ok(());
         }
         let generation = row.generation;
@@ -130,6 +133,7 @@ impl Step<'_> {
         let head = entry.leaf().extend(&row.head);
         let mark = self.mark();
         let mut suspicion = None;
+        let mut refused = None;
         let after = Checkpoint { seq: entry.seq, head };
         let own = self.tx.get(Table::OutboxIndex, entry.id.as_bytes())?;
         let handled = match own {
@@ -143,6 +147,7 @@ impl Step<'_> {
                 self.undo_to(mark);
                 self.note_refusals()?;
                 self.put_aside(log, row, entry, reason)?;
+                refused = Some(reason);
                 Effect::Stays
             }
         };
@@ -155,13 +160,14 @@ impl Step<'_> {
         row.seq = entry.seq;
         row.head = head;
         self.remember_head(log, after);
-        if entry.turn.is_some() {
+        if let Some(gate) = entry.turn {
             // Valid or void: the relay counts on, and so do we (rule DEL-33).
             row.generation = row.generation.next();
             row.turned_ms = self.now;
             row.began = after;
-            if let Effect::Direct(turned) = effect {
-                self.direct_turned(log, row, entry, turned)?;
+            match effect {
+                Effect::Direct(turned) => self.direct_turned(log, row, entry, gate, turned)?,
+                Effect::Stays | Effect::Turns => self.void_turned(log, row, gate, refused)?,
             }
             self.forget_early(log, row.generation)?;
         }
@@ -169,7 +175,14 @@ impl Step<'_> {
     }
 
     /// A direct log is in its next generation.
-    fn direct_turned(&mut self, log: &LogId, row: &mut LogRow, entry: &Entry, turned: Turned) -> Result<(), Error> {
+    fn direct_turned(
+        &mut self,
+        log: &LogId,
+        row: &mut LogRow,
+        entry: &Entry,
+        gate: Gate,
+        turned: Turned,
+    ) -> Result<(), Error> {
         match turned {
             Turned::Inside(secret, roster) => {
                 row.secret = secret.expose().to_vec().into();
@@ -177,11 +190,16 @@ impl Step<'_> {
                 roster.save(&mut self.tx, log);
                 Ok(())
             }
-            Turned::LeftOut(said) => {
-                row.standing = Standing::LeftOut(said);
-                self.put_aside(log, row, entry, Reason::NotAddressed)
+            Turned::LeftOut { reason, lists } => {
+                if !self.leave_out(log, row, gate, lists, Some(reason))? {
+                    self.put_aside(log, row, entry, reason)?;
+                }
+                Ok(())
             }
-            Turned::Forked => self.put_aside(log, row, entry, Reason::Lists),
+            Turned::Forked => {
+                self.put_aside(log, row, entry, Reason::Lists)?;
+                self.void_turned(log, row, gate, Some(Reason::Lists))
+            }
             Turned::Removed => {
                 let conversation = row.conversation;
                 let mut of = self.conversation(&conversation)?;
@@ -191,6 +209,39 @@ impl Step<'_> {
                 self.event(EventRow::Removed { conversation, by: self.us.account() })
             }
         }
+    }
+
+    /// A turn was void. In a direct log the secret stays, and serves if the gate is the one that it gives; any other is one
+    /// of which we have no key (rule DEL-85).
+    fn void_turned(&mut self, log: &LogId, row: &mut LogRow, gate: Gate, reason: Option<Reason>) -> Result<(), Error> {
+        let Some(secret) = Secret32::from_slice(row.secret.as_slice()) else { return Ok(()) };
+        if LogKeys::derive(&secret, *log, row.generation).gate() != gate {
+            self.leave_out(log, row, gate, None, reason)?;
+        }
+        Ok(())
+    }
+
+    /// A generation has begun of which we have no secret: unless somebody has told it before, we wait to be introduced.
+    /// True if somebody has.
+    fn leave_out(
+        &mut self,
+        log: &LogId,
+        row: &mut LogRow,
+        gate: Gate,
+        lists: Option<NamedLists>,
+        reason: Option<Reason>,
+    ) -> Result<bool, Error> {
+        let is_void = reason.is_none_or(Reason::is_for_all);
+        let said = LeftOut { gate: Some(gate), lists, until: self.successor_at(log, row.order, is_void)? };
+        if let Some((secret, roster)) = self.early_begun(log, row.generation, row.began, &said)? {
+            row.secret = secret.expose().to_vec().into();
+            row.standing = Standing::Inside;
+            roster.save(&mut self.tx, log);
+            return Ok(true);
+        }
+        row.standing = Standing::LeftOut(said);
+        self.link.logs.entry(*log).or_default().successor_at = Some(said.until);
+        Ok(false)
     }
 
     /// An entry of our own, recognised by its id: nothing is decrypted.
@@ -372,6 +423,12 @@ impl Step<'_> {
             FrameKind::MESSAGE => {
                 Content::decode(envelope.frame.body()).map_err(|_| Reason::Malformed)?;
                 let id = MessageId::of(&row.conversation, &account, envelope.frame.body());
+                if self.tx.get(Table::MessageIndex, id.as_bytes())?.is_some() {
+                    // Its sender did not know whether it stood in a log before this one.
+                    row.receipt_due = entry.seq;
+                    self.owe_receipt(*log);
+                    return Ok(());
+                }
                 let message = MessageRow {
                     id,
                     account,
@@ -667,7 +724,7 @@ impl Step<'_> {
     /// Takes an ephemeral payload: shown if it is fresh, never stored.
     pub(super) fn passing(&mut self, log: LogId, generation: Generation, payload: &[u8]) -> Result<(), Error> {
         let Some(row) = LogRow::load(&self.tx, &log)? else { return Ok(()) };
-        if row.generation != generation || !self.is_still_in(&row.conversation)? {
+        if row.generation != generation || !row.standing.is_inside() || !self.is_still_in(&row.conversation)? {
             return Ok(());
         }
         let keys = self.keys(&log, &row)?;

@@ -177,8 +177,11 @@ pub(super) struct ConversationRow {
     pub phase: Phase,
     /// The log to which it sends; in a direct conversation none until the peer's keys are known.
     pub log: Option<LogId>,
-    /// Logs of crossed or repeated first contacts, which are read to their end; at most [`OLD_LOGS_MAX`].
-    pub old_logs: Vec<LogId>,
+    /// Where that log stands among those of a direct conversation.
+    pub order: LogOrder,
+    /// Logs in whose place another one came, those that came last before it first. The first [`OLD_LOGS_MAX`] are read to
+    /// their end; of others only what was read is shown.
+    pub old_logs: Vec<OldLog>,
     /// When it began, for the order of a list.
     pub created_ms: UnixMs,
     /// The name of a group when we last were in it; empty in directs.
@@ -190,8 +193,8 @@ pub(super) struct ConversationRow {
 impl ConversationRow {
     /// A conversation that has no log yet.
     pub(super) fn new(kind: Kind, now: UnixMs) -> Self {
-        let (log, old_logs, past) = (None, Vec::new(), Vec::new());
-        Self { kind, phase: Phase::Opening, log, old_logs, created_ms: now, name: VLBytes::default(), past }
+        let (log, order, old_logs, past) = (None, LogOrder::default(), Vec::new(), Vec::new());
+        Self { kind, phase: Phase::Opening, log, order, old_logs, created_ms: now, name: VLBytes::default(), past }
     }
 
     /// A group that we are in.
@@ -200,9 +203,9 @@ impl ConversationRow {
         Self { log, phase, name, ..Self::new(Kind::Group, now) }
     }
 
-    /// The log to which it sends, then those that are read only, by rising id.
+    /// The log to which it sends, then those before it, last ones first.
     pub(super) fn logs(&self) -> impl Iterator<Item = LogId> {
-        self.log.into_iter().chain(self.old_logs.iter().rev().copied())
+        self.log.into_iter().chain(self.old_logs.iter().map(|old| old.log))
     }
 
     /// Every log in which messages of it may stand, in the order in which they are shown, newest first.
@@ -210,24 +213,57 @@ impl ConversationRow {
         in_order_of(self.logs().collect(), &self.past)
     }
 
-    /// Takes another log of the same two people: the lower one lives (rule DEL-50). False if there are too many.
-    pub(super) fn take_log(&mut self, log: LogId) -> bool {
-        let Some(ours) = self.log else {
-            self.log = Some(log);
-            return true;
-        };
-        if self.logs().any(|known| known == log) {
-            return true;
+    /// The order of a log that would take the place of the one that lives, if lists of that age are all that we know. None
+    /// if there is none.
+    pub(super) fn next_order(&self, age: u64) -> Option<LogOrder> {
+        match self.log {
+            Some(_) if age < self.order.lists => None,
+            Some(_) if age == self.order.lists => {
+                self.order.round.checked_add(1).map(|round| LogOrder { lists: age, round })
+            }
+            _ => Some(LogOrder { lists: age, round: 0 }),
         }
-        if self.old_logs.len() == OLD_LOGS_MAX {
-            return false;
-        }
-        self.old_logs.push(ours.max(log));
-        // In whichever order they came: all devices show them alike.
-        self.old_logs.sort_unstable_by(|one, other| other.cmp(one));
-        self.log = Some(ours.min(log));
-        true
     }
+
+    /// Takes another log of the same two people: the highest order lives, and of one order the lowest id (rule DEL-50).
+    pub(super) fn take_log(&mut self, order: LogOrder, log: LogId) -> Taken {
+        let lives = self.log.map(|log| OldLog { order: self.order, log });
+        let mut all: Vec<OldLog> = lives.into_iter().chain(self.old_logs.iter().copied()).collect();
+        if all.iter().any(|known| known.log == log) {
+            return Taken::Known;
+        }
+        all.push(OldLog { order, log });
+        // In whichever order they came: all devices show them alike, and read the same ones.
+        all.sort_unstable_by_key(|it| (std::cmp::Reverse(it.order), it.log));
+        if all.iter().skip(1 + OLD_LOGS_MAX).any(|it| it.log == log) {
+            return Taken::Refused;
+        }
+        let first = all.remove(0);
+        (self.log, self.order, self.old_logs) = (Some(first.log), first.order, all);
+        Taken::New { past: self.old_logs.get(OLD_LOGS_MAX).map(|old| old.log) }
+    }
+
+    /// Forgets a log of which there is nothing to show.
+    pub(super) fn forget_log(&mut self, log: LogId) {
+        self.old_logs.retain(|old| old.log != log);
+    }
+}
+
+/// A log in whose place another one came.
+#[derive(Clone, Copy, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub(super) struct OldLog {
+    pub order: LogOrder,
+    pub log: LogId,
+}
+
+/// What became of another log of a conversation.
+pub(super) enum Taken {
+    /// It was there.
+    Known,
+    /// There are too many, and all of them come before it.
+    Refused,
+    /// It is one of them now; `past` has fallen out of those that are read.
+    New { past: Option<LogId> },
 }
 
 /// Puts into `logs` what is only in `order`, each behind the one that stands before it there.
@@ -351,21 +387,31 @@ pub(super) enum Standing {
     /// The turn gave us none: it was void, or somebody will introduce us.
     #[tls_codec(discriminant = 2)]
     LeftOut(LeftOut),
+    /// Too many logs came in its place: nothing of it is read any more.
+    #[tls_codec(discriminant = 3)]
+    Past,
 }
 
 /// What is known of a generation that began without us: whoever introduces us to it has to say the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub(super) struct LeftOut {
-    /// The gate that its turn brought.
-    pub gate: Gate,
+    /// The gate that its turn brought; none if the relay alone says that our keys are not those of the log.
+    pub gate: Option<Gate>,
     /// The lists that its turn named, if that could be read.
     pub lists: Option<NamedLists>,
+    /// How long we wait to be introduced, before we begin another log (rule DEL-85).
+    pub until: UnixMs,
 }
 
 impl Standing {
-    /// Whether the relay could let us read on, or append.
+    /// Whether we have the secret of the present generation, as far as we know.
     pub(super) fn is_inside(self) -> bool {
         matches!(self, Self::Inside)
+    }
+
+    /// Whether there is a point in proving that to the relay.
+    pub(super) fn is_provable(self) -> bool {
+        matches!(self, Self::Inside | Self::LeftOut(LeftOut { gate: None, .. }))
     }
 }
 
@@ -649,6 +695,9 @@ pub(super) enum Intent {
     /// Creating a log.
     #[tls_codec(discriminant = 2)]
     Create { log: LogId },
+    /// Introducing to a direct log, at that moment, whoever has not been heard in it.
+    #[tls_codec(discriminant = 6)]
+    Vouch { log: LogId, at: UnixMs },
     /// Learning the keys of an account.
     #[tls_codec(discriminant = 3)]
     Lookup { account: AccountId, purpose: Purpose, stage: Stage, take: TakeId },

@@ -31,6 +31,8 @@ pub struct SimRelay {
     pub next_turn: Option<Option<Gate>>,
     /// How many deposits the relay is too busy for.
     pub busy_for: usize,
+    /// With which gate the next log is made, if somebody was faster with another one.
+    pub first_gate: Option<Gate>,
 }
 
 /// A log.
@@ -74,6 +76,7 @@ impl SimRelay {
             now_ms: 0,
             next_turn: None,
             busy_for: 0,
+            first_gate: None,
         }
     }
 
@@ -90,6 +93,7 @@ impl SimRelay {
             now_ms: self.now_ms,
             next_turn: None,
             busy_for: 0,
+            first_gate: None,
         }
     }
 
@@ -170,7 +174,9 @@ impl SimRelay {
         match request {
             Request::Create(create) => {
                 assert_eq!(create.log, LogId::of_control_key(&create.control));
-                let new = Log::new(create.gate, Some(create.control));
+                let is_new = !self.logs.contains_key(&create.log);
+                let gate = self.first_gate.take_if(|_| is_new).unwrap_or(create.gate);
+                let new = Log::new(gate, Some(create.control));
                 let log = self.logs.entry(create.log).or_insert(new);
                 if log.control == Some(create.control) && log.gates[0] == create.gate {
                     Reply::Done
