@@ -178,6 +178,48 @@ fn a_second_device_is_linked_listed_and_removed() {
     stage.close();
 }
 
+// OS-03, spec HIST-01
+#[test]
+fn a_linked_device_gets_what_was_said_before_when_it_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stage = stage(dir.path());
+    for who in ["Ann", "Bob"] {
+        stage.start(who).unwrap();
+    }
+    introduce(&mut stage, "Ann", "Bob");
+    for number in 0..3 {
+        say(&mut stage, "Ann", "Bob", &format!("question {number}"), &["Bob"]);
+        say(&mut stage, "Bob", "Ann", &format!("answer {number}"), &["Ann"]);
+    }
+    let mut laptop = Joining::start(&mut stage, "laptop", &[]);
+    let offer = laptop.wait("link_offer")["offer"].as_str().unwrap().to_owned();
+    let mark = stage.mark();
+    stage.command("Ann", &format!("/link {offer}")).unwrap();
+    laptop.wait("link_code");
+    laptop.say("/confirm-link");
+    stage.wait_line("Ann", mark, "the digits", |line| line["type"] == "link_code").unwrap();
+    stage.command("Ann", "/confirm-link").unwrap();
+    let linked = stage.wait_line("Ann", mark, "the device", |line| line["type"] == "device_linked").unwrap();
+    let id = linked["device"].as_str().unwrap().to_owned();
+    laptop.wait("ready");
+
+    assert!(stage.command("Ann", "/send-history #ffffffffff").is_err());
+    assert!(stage.command("Ann", &format!("/cancel-history #{}", &id[..10])).is_err());
+    stage.command("Ann", &format!("/send-history #{}", &id[..10])).unwrap();
+    let sent = |line: &Value| line["type"] == "history_sent" && line["device"] == *id;
+    assert_eq!(stage.wait_line("Ann", mark, "the history", sent).unwrap()["count"], 6);
+    let progress = laptop.wait("history_progress");
+    assert_eq!(progress["total"], 6);
+    let complete = laptop.wait("history_complete");
+    assert_eq!((&complete["count"], &complete["device"]), (&Value::from(6), &progress["device"]));
+    laptop.say("/to Bob");
+    assert_eq!(laptop.wait("reply")["name"], "Bob");
+    laptop.say("/history");
+    assert_eq!(texts(&laptop.wait("reply")), texts(&stage.history("Ann", "Bob").unwrap()));
+    assert!(laptop.end());
+    stage.close();
+}
+
 #[test]
 fn a_link_that_is_cancelled_leaves_no_account() {
     let dir = tempfile::tempdir().unwrap();

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     CancelLink,
     Devices(Option<String>),
     RemoveDevice(String),
+    SendHistory(String),
+    CancelHistory(String),
     Help,
     Quit,
 }
@@ -77,6 +79,8 @@ pub(crate) const COMMANDS: &[(&str, &str, &str)] = &[
     ("/cancel-link", "", "says that it does not, or that you have changed your mind"),
     ("/devices", "[NAME]", "lists your devices, or those of NAME"),
     ("/remove-device", "#ID", "removes a device of yours"),
+    ("/send-history", "#ID", "gives a device of yours everything that was said; whoever holds it reads it"),
+    ("/cancel-history", "#ID", "stops giving it, or taking it"),
     ("/help", "", "shows this"),
     ("/quit", "", "ends; so does the end of the input"),
 ];
@@ -156,6 +160,8 @@ impl Command {
             ("/devices", []) => Self::Devices(None),
             ("/devices", [who]) => Self::Devices(Some(who.clone())),
             ("/remove-device", [device]) => Self::RemoveDevice(device.clone()),
+            ("/send-history", [device]) => Self::SendHistory(device.clone()),
+            ("/cancel-history", [device]) => Self::CancelHistory(device.clone()),
             ("/help", []) => Self::Help,
             ("/quit", []) => Self::Quit,
             _ => return None,
@@ -188,6 +194,8 @@ impl Command {
             Self::CancelLink => "cancel-link",
             Self::Devices(_) => "devices",
             Self::RemoveDevice(_) => "remove-device",
+            Self::SendHistory(_) => "send-history",
+            Self::CancelHistory(_) => "cancel-history",
             Self::Help => "help",
             Self::Quit => "quit",
         }

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use undertone::dm::Start;
 
 use super::saying::{
-    DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, held, linking, reason,
-    recovery, state, status, suspicion, verification,
+    DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, held, history_failure,
+    linking, reason, recovery, state, status, suspicion, verification,
 };
 
 /// One object, as one line without its end.
@@ -135,6 +135,21 @@ fn happened_object(happened: &Happened) -> Map<String, Value> {
             merge(&mut object, json!({ "device": device, "of": of }));
             return object;
         }
+        Happened::HistorySent { device, count } => {
+            object.insert("type".into(), "history_sent".into());
+            merge(&mut object, json!({ "device": device, "count": count }));
+            return object;
+        }
+        Happened::HistoryComplete { device, count } => {
+            object.insert("type".into(), "history_complete".into());
+            merge(&mut object, json!({ "device": device, "count": count }));
+            return object;
+        }
+        Happened::HistoryFailed { device, because } => {
+            object.insert("type".into(), "history_failed".into());
+            merge(&mut object, json!({ "device": device, "because": history_failure(*because).0 }));
+            return object;
+        }
         Happened::Held { of, because } => {
             object.insert("type".into(), "sending_held".into());
             merge(&mut object, json!({ "of": of, "because": held(*because).0 }));
@@ -164,6 +179,9 @@ fn passing_object(passing: &Passing) -> Value {
         Passing::LinkEnded(error) => {
             let (reason, text) = linking(*error);
             json!({ "type": "link_ended", "reason": reason, "text": text })
+        }
+        Passing::HistoryProgress { device, done, total } => {
+            json!({ "type": "history_progress", "device": device, "done": done, "total": total })
         }
         Passing::Typing { conversation, who, is_typing } => json!({
             "type": "typing", "conversation": conversation.id.to_string(), "name": conversation.name, "by": who,

@@ -61,10 +61,11 @@ pub(crate) struct Arguments {
 const AFTER_HELP: &str = "\
 With --json every object has a `type` and `at_us`, microseconds since 1970. Each command is answered in order by one \
 `reply` or `error` object with its `command`. Everything else is told as it happens: `message`, `sent`, `delivered`, `read`, \
-`contact`, `ready`, `group_changed`, `removed`, `undecryptable`, `gap`, `suspicion`, `device_linked`, `device_removed`, `sending_held` and \
+`contact`, `ready`, `group_changed`, `removed`, `undecryptable`, `gap`, `suspicion`, `device_linked`, `device_removed`, `sending_held`, \
+`history_sent`, `history_complete`, `history_failed` and \
 `failed` have a rising `event` number; \
 after a crash the last ones may come again with the same number, to be ignored. `online`, `caught_up`, `offline`, \
-`relay_changed`, `typing`, `link_offer`, `link_code` and `link_ended` have none. With --link, `hello` comes when the device \
+`relay_changed`, `typing`, `history_progress`, `link_offer`, `link_code` and `link_ended` have none. With --link, `hello` comes when the device \
 has an account; until then /confirm-link, /cancel-link and /quit are obeyed. Nothing is marked as read but by /read.";
 
 /// The relay of those who name none.

@@ -8,8 +8,8 @@ use undertone::dm::Start;
 
 use super::command::COMMANDS;
 use super::saying::{
-    DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, held, linking, reason,
-    recovery, state, suspicion, verification,
+    DeviceLine, Fault, Happened, Line, Listed, Named, Passing, Reply, Saying, Says, failure, held, history_failure,
+    linking, reason, recovery, state, suspicion, verification,
 };
 
 /// The lines for one thing said; none if a person need not see it.
@@ -183,11 +183,26 @@ fn happened_text(happened: &Happened) -> Option<String> {
         Happened::Devices { of, device, is_added } => {
             let whose = of.as_deref().map_or("you have".to_owned(), |name| format!("{} has", clean(name)));
             let (what, id) = (if *is_added { "a new device" } else { "a device less" }, super::book::short(device));
-            format!("  * {whose} {what}: #{id}")
+            let offer = if of.is_none() && *is_added {
+                format!("\n    /send-history #{id} gives it everything that was said before")
+            } else {
+                String::new()
+            };
+            format!("  * {whose} {what}: #{id}{offer}")
         }
         Happened::Held { of, because } => {
             let whose = of.as_deref().map_or("other people".to_owned(), clean);
             format!("  ! what you send to {whose} waits: {}", held(*because).1)
+        }
+        Happened::HistorySent { device, count } => {
+            format!("  * your history, {count} messages, lies at the relay for #{}", super::book::short(device))
+        }
+        Happened::HistoryComplete { device, count } => {
+            format!("  * the history of #{} is all here: {count} messages", super::book::short(device))
+        }
+        Happened::HistoryFailed { device, because } => {
+            let why = history_failure(*because).1;
+            format!("  ! the history between here and #{} ends early: {why}", super::book::short(device))
         }
         Happened::Other => return None,
     })
@@ -208,6 +223,7 @@ fn passing_text(passing: &Passing) -> Option<String> {
             "  * both devices must show {code}\n    /confirm-link on both if they do, /cancel-link if not, or if you hold only one of them"
         ),
         Passing::LinkEnded(error) => format!("  ! not linked: {}", linking(*error).1),
+        Passing::HistoryProgress { done, total, .. } => format!("  … history: {done} of {total} messages"),
         Passing::Typing { conversation, who, is_typing: true } => {
             format!("  … {} is typing{}", clean(who), in_group(conversation))
         }

@@ -3,7 +3,7 @@
 use undertone::content::{ContentError, Intent};
 use undertone::conversation::{ConversationId, ConversationKind, ConversationState, Message, MessageStatus};
 use undertone::dm::SessionInfo;
-use undertone::engine::{Failure, HeldBecause, Reason, Recovery, Signal, Suspicion};
+use undertone::engine::{Failure, HeldBecause, HistoryFailure, Reason, Recovery, Signal, Suspicion};
 use undertone::identity::linking::{Abort, LinkingError, OfferError};
 use undertone::identity::{AccountId, Capability, Device, DeviceId, InvitationError, SafetyNumber, Verification};
 use undertone::{Error, ErrorKind};
@@ -182,6 +182,21 @@ pub(crate) enum Happened {
         of: Option<String>,
         because: HeldBecause,
     },
+    /// All of our history lies at the relay for a device of ours.
+    HistorySent {
+        device: String,
+        count: u64,
+    },
+    /// The history of a device of ours is all here.
+    HistoryComplete {
+        device: String,
+        count: u64,
+    },
+    /// A transfer of history has come to nothing.
+    HistoryFailed {
+        device: String,
+        because: HistoryFailure,
+    },
     /// Something that this program does not know.
     Other,
 }
@@ -196,6 +211,7 @@ pub(crate) enum Passing {
     LinkOffer { offer: String, expires_ms: u64 },
     LinkCode(String),
     LinkEnded(LinkingError),
+    HistoryProgress { device: String, done: u64, total: u64 },
 }
 
 impl Passing {
@@ -330,6 +346,7 @@ pub(crate) fn state(state: ConversationState) -> &'static str {
         ConversationState::Left => "left",
         ConversationState::Removed => "removed",
         ConversationState::Failed => "failed",
+        ConversationState::Past => "past",
         _ => "other",
     }
 }
@@ -397,6 +414,19 @@ pub(crate) fn failure(failure: Failure) -> (&'static str, &'static str) {
         Failure::Overtaken => ("overtaken", "the group has changed meanwhile"),
         Failure::Refused => ("refused", "the relay refuses"),
         Failure::TooLarge => ("too_large", "the group is too large for its welcome to fit into an inbox"),
+        _ => ("other", "this version does not know why"),
+    }
+}
+
+/// Why a transfer of history has come to nothing, likewise.
+pub(crate) fn history_failure(because: HistoryFailure) -> (&'static str, &'static str) {
+    match because {
+        HistoryFailure::Removed => ("removed", "one of the two devices is no longer yours"),
+        HistoryFailure::Cancelled => ("cancelled", "the other device has stopped giving it"),
+        HistoryFailure::Expired => ("expired", "it took too long"),
+        HistoryFailure::Damaged => ("damaged", "the relay keeps something else in place of a part of it"),
+        HistoryFailure::Differs => ("differs", "what came does not fit what is here"),
+        HistoryFailure::Refused => ("refused", "the relay refuses"),
         _ => ("other", "this version does not know why"),
     }
 }

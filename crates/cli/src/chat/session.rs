@@ -10,7 +10,7 @@ use undertone::conversation::{ConversationId, Message};
 use undertone::crypto::CryptoRng;
 use undertone::engine::{Client, Event, EventId, Signal};
 use undertone::identity::linking::Offer;
-use undertone::identity::{AccountId, Device, Invitation, Role};
+use undertone::identity::{AccountId, Device, DeviceId, Invitation, Role};
 use undertone::time::UnixMs;
 use undertone_net::{DriverError, Handle, Notice};
 use undertone_sqlcipher::SqlCipherStore;
@@ -212,16 +212,29 @@ impl Session {
                 Ok(Reply::Devices(self.call(move |client, _, _| devices(client)).await?))
             }
             Command::RemoveDevice(text) => {
-                let own = self.own;
-                let devices = self.call(move |client, _, _| client.devices(&own)).await?;
-                let id = text.strip_prefix('#').unwrap_or(&text);
-                let meant = devices.iter().map(undertone::identity::Device::id);
-                let device = one(&text, meant.filter(|device| is_beginning(id, &device.to_string())))?;
+                let device = self.own_device(&text).await?;
                 self.done(move |client, now, rng| client.remove_device(&device, now, rng)).await
+            }
+            Command::SendHistory(text) => {
+                let device = self.own_device(&text).await?;
+                self.done(move |client, now, rng| client.send_history(&device, now, rng)).await
+            }
+            Command::CancelHistory(text) => {
+                let device = self.own_device(&text).await?;
+                self.done(move |client, now, rng| client.cancel_history(&device, now, rng)).await
             }
             Command::Help => Ok(Reply::Help),
             Command::Quit => Ok(Reply::Done),
         }
+    }
+
+    /// The device of ours that a text names.
+    async fn own_device(&self, text: &str) -> Result<DeviceId, Fault> {
+        let own = self.own;
+        let devices = self.call(move |client, _, _| client.devices(&own)).await?;
+        let id = text.strip_prefix('#').unwrap_or(text);
+        let meant = devices.iter().map(Device::id);
+        one(text, meant.filter(|device| is_beginning(id, &device.to_string())))
     }
 
     /// Sends what `make` makes to the current conversation.
@@ -421,6 +434,9 @@ impl Session {
             Event::DeviceRemoved { account, device } => {
                 Happened::Devices { of: self.name_of_other(&account), device: device.to_string(), is_added: false }
             }
+            Event::HistorySent { to, count } => Happened::HistorySent { device: to.to_string(), count },
+            Event::HistoryComplete { from, count } => Happened::HistoryComplete { device: from.to_string(), count },
+            Event::HistoryFailed { with, because } => Happened::HistoryFailed { device: with.to_string(), because },
             _ => Happened::Other,
         }
     }
@@ -451,6 +467,13 @@ impl Session {
                     who: self.book.name(&account),
                     is_typing: state != TypingState::Stopped,
                 }
+            }
+            Signal::HistoryProgress { with, done, total } => {
+                // Conversations may have come, and with the first of them one to be in.
+                self.refresh().await;
+                let first = self.book.conversations().first().map(|conversation| conversation.id);
+                self.current = self.current.or(first);
+                Passing::HistoryProgress { device: with.to_string(), done, total }
             }
             signal => match Passing::of_linking(signal) {
                 Some(passing) => passing,
