@@ -5,6 +5,7 @@ use std::fmt;
 
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 use undertone_wire::VLBytes;
+use undertone_wire::id::VerifyKey;
 
 use super::IdentityError;
 use super::device::{CREDENTIAL_LEN_MAX, Credential};
@@ -116,6 +117,11 @@ pub struct KeyGrant(SigningKey);
 impl KeyGrant {
     pub(super) fn new(key: SigningKey) -> Self {
         Self(key)
+    }
+
+    /// Whose account it is, if it is what it claims to be.
+    pub fn verify_key(&self) -> VerifyKey {
+        self.0.verify_key()
     }
 
     pub(super) fn into_key(self) -> SigningKey {

@@ -1,9 +1,9 @@
 """Every file of vectors."""
 
 from . import vectors
-from .cases import conventions, direct, fanout, identity, log
+from .cases import conventions, direct, fanout, identity, linking, log
 
-MODULES = (conventions, identity, log, direct, fanout)
+MODULES = (conventions, identity, linking, log, direct, fanout)
 
 SUBJECT_NAMES = tuple(vectors.SUBJECTS)
 

@@ -215,12 +215,16 @@ def read_list(reader):
 def decode_list(encoded):
     """ID-20."""
     found = c.decode(encoded, 4035, read_list)
+    check_list_bounds(found)
+    return found
+
+
+def check_list_bounds(found):
     version, is_first = found["list_version"], found["list_version"] == 1
     require(1 <= len(found["devices"]) <= 16 and 1 <= version <= c.COUNTER_MAX, "bound")
     require(is_first == (found["previous"] == NO_LIST), "bound")
     for device in found["devices"]:
         check_device_bounds(device)
-    return found
 
 
 def list_hash(found):

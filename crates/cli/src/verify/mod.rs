@@ -19,6 +19,7 @@ mod direct;
 mod fanout;
 mod identity;
 mod inputs;
+mod linking;
 mod log;
 mod vectors;
 
@@ -58,7 +59,7 @@ type Subject = fn(&Inputs<'_>) -> Derived;
 
 /// Every subject, by name.
 const SUBJECTS: &[&[(&str, Subject)]] =
-    &[conventions::SUBJECTS, identity::SUBJECTS, log::SUBJECTS, direct::SUBJECTS, fanout::SUBJECTS];
+    &[conventions::SUBJECTS, identity::SUBJECTS, linking::SUBJECTS, log::SUBJECTS, direct::SUBJECTS, fanout::SUBJECTS];
 
 fn subject(name: &str) -> Option<Subject> {
     SUBJECTS.iter().copied().flatten().find(|(known, _)| *known == name).map(|(_, subject)| *subject)
