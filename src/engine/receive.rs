@@ -423,7 +423,8 @@ impl Step<'_> {
             FrameKind::MESSAGE => {
                 Content::decode(envelope.frame.body()).map_err(|_| Reason::Malformed)?;
                 let id = MessageId::of(&row.conversation, &account, envelope.frame.body());
-                if self.tx.get(Table::MessageIndex, id.as_bytes())?.is_some() {
+                let known = self.tx.get(Table::MessageIndex, id.as_bytes())?;
+                if known.is_some_and(|place| !place.starts_with(log.as_bytes())) {
                     // Its sender did not know whether it stood in a log before this one.
                     row.receipt_due = entry.seq;
                     self.owe_receipt(*log);

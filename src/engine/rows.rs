@@ -696,7 +696,7 @@ pub(super) enum Intent {
     #[tls_codec(discriminant = 2)]
     Create { log: LogId },
     /// Introducing to a direct log, at that moment, whoever has not been heard in it.
-    #[tls_codec(discriminant = 6)]
+    #[tls_codec(discriminant = 8)]
     Vouch { log: LogId, at: UnixMs },
     /// Learning the keys of an account.
     #[tls_codec(discriminant = 3)]
