@@ -14,7 +14,11 @@ use std::time::Duration;
 use rand::RngExt;
 use sim::World;
 use undertone::conversation::{ConversationId, ConversationState};
+use undertone::crypto::Secret32;
 use undertone::engine::{Event, Input, Reason, Suspicion};
+use undertone::envelope::LogKeys;
+use undertone_wire::frame::{Class, NewEntry};
+use undertone_wire::id::{EntryId, Generation, LogId};
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 12;
@@ -32,6 +36,9 @@ struct Story {
     /// The device that a person adds in the middle, if it is there; and whether it was removed again.
     late: Option<usize>,
     is_late_removed: bool,
+    /// How often somebody still turns the log to a gate of which nobody has the keys.
+    garbage_left: u32,
+    has_garbage: bool,
 }
 
 impl Story {
@@ -60,7 +67,7 @@ impl Story {
         for node in 0..FLEET {
             world.nodes[node].is_lazy = world.rng.random_bool(0.4);
         }
-        Self { world, id, said: 0, late: None, is_late_removed: false }
+        Self { world, id, said: 0, late: None, is_late_removed: false, garbage_left: 0, has_garbage: false }
     }
 
     fn anybody(&mut self) -> usize {
@@ -70,6 +77,9 @@ impl Story {
 
     fn act(&mut self) {
         let node = self.anybody();
+        if self.garbage_left > 0 && self.world.rng.random_bool(0.05) {
+            return self.turn_to_garbage(node);
+        }
         match self.world.rng.random_range(0..100) {
             0..34 => self.deliver(),
             34..52 => self.speak(node),
@@ -136,6 +146,19 @@ impl Story {
         let _ = self.world.call(node, |client, now, rng| client.turn_direct(&id, now, rng));
     }
 
+    /// Somebody who has the append key turns the log of a device to garbage.
+    fn turn_to_garbage(&mut self, node: usize) {
+        let Ok(Some(log)) = self.world.nodes[node].client.log_of(&self.id) else { return };
+        let (now_ms, rng) = (self.world.relay.now_ms, &mut self.world.rng);
+        let Some(log) = self.world.relay.logs.get_mut(&log) else { return };
+        let gate = LogKeys::derive(&Secret32::random(rng), LogId::from_bytes([0; 32]), Generation::FIRST).gate();
+        let (id, payload) = (EntryId::from_bytes(rng.random()), vec![7; 1_100].into());
+        log.push(NewEntry { id, class: Class::Control, ttl_s: 0, payload, turn: Some(gate) }, now_ms);
+        self.world.relay.flow();
+        self.garbage_left -= 1;
+        self.has_garbage = true;
+    }
+
     /// The relay shows again what it has shown, in any order.
     fn repeat(&mut self, node: usize) {
         if self.world.nodes[node].is_connected {
@@ -183,6 +206,7 @@ impl Story {
             for event in it.told_once() {
                 let is_odd = match event {
                     Event::Suspicion { suspicion, .. } => *suspicion != Suspicion::Skipped,
+                    Event::Undecryptable { reason: Reason::Shell, .. } => !self.has_garbage,
                     Event::Undecryptable { reason, .. } => Some(node) != self.late || *reason != Reason::NotAddressed,
                     Event::Gap { .. } => Some(node) != self.late,
                     Event::Failed { .. } => true,
@@ -239,5 +263,23 @@ fn six_devices_of_two_people_end_with_one_transcript() {
         }
         story.calm_down();
         story.check();
+    });
+}
+
+// spec DEL-50, DEL-85, DEL-86: the same, while somebody turns their logs to garbage.
+#[test]
+fn six_devices_whose_logs_are_turned_to_garbage_end_with_one_transcript() {
+    let harbour = Story::harbour();
+    sim::play_seeds("UNDERTONE_GARBAGE_FLEET", SEEDS, |seed| {
+        let mut story = Story::new(&harbour, seed);
+        story.garbage_left = 3;
+        for _ in 0..ACTS {
+            story.act();
+        }
+        story.garbage_left = 0;
+        story.calm_down();
+        story.check();
+        let logs: Vec<_> = (0..FLEET).map(|node| story.world.nodes[node].client.log_of(&story.id).unwrap()).collect();
+        assert!(logs.iter().all(|log| *log == logs[0]), "one log");
     });
 }
