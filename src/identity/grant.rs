@@ -142,6 +142,9 @@ impl KeyGrant {
     /// # Errors
     /// [`IdentityError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, IdentityError> {
+        if bytes.len() > KEY_GRANT_LEN {
+            return Err(IdentityError::TooLong { len: bytes.len(), len_max: KEY_GRANT_LEN });
+        }
         match bytes.split_first() {
             Some((&VERSION, seed)) => {
                 let seed = Secret32::from_slice(seed).ok_or(IdentityError::Malformed)?;

@@ -86,6 +86,7 @@ def decode_grant(encoded):
 def grant(inputs):
     found = decode_grant(inputs.bytes("grant"))
     return {
+        "account_id": H("account id", [found["account"]["encoded"]]),
         "device_id": H("device id", [found["device"]["encoded"]]),
         "list_hash": i.list_hash(found["list"]),
         "name": found["name"],
@@ -119,8 +120,6 @@ def seal(key, step, clear, body):
 def linking(inputs):
     """ID-70 to ID-78: all that both send, from what both draw."""
     secret, server, relay_url = inputs.bytes("secret_of_new", 32), inputs.bytes("server", 32), inputs.bytes("relay_url")
-    for unseen in ("seal_seed", "inbox_seed"):  # keys of the new device that no message shows
-        inputs.bytes(unseen, 32)
     new, old = inputs.bytes("mailbox_of_new", 64), inputs.bytes("mailbox_of_old", 64)
     payload = offer_payload(c.x25519_public(secret), new, server, inputs.int("begun_ms") + LINKING_MS, relay_url)
 
@@ -128,7 +127,7 @@ def linking(inputs):
     x = c.x25519(secret, key_of_old)
     t1 = H("linking transcript", [payload, key_of_old])
     opening_key, answer_key = c.hkdf(bytes(32), x, "linking key", [t1], 2)
-    kem, _ = mlkem.keygen(inputs.bytes("kem_seed", 64))
+    kem, _ = mlkem.keygen(inputs.bytes("kem_d", 32) + bytes(32))  # z shows only in what a wrong ciphertext yields
     nonce_of_old, nonce_of_new = inputs.bytes("nonce_of_old", 32), inputs.bytes("nonce_of_new", 32)
     commitment = H("linking commitment", [nonce_of_old])
     opening = seal(opening_key, 1, key_of_old, kem + commitment + old)

@@ -324,7 +324,9 @@ fn a_key_grant_has_one_encoding() {
     for len in 0..bytes.len() {
         assert_eq!(KeyGrant::decode(&bytes[..len]).err(), Some(IdentityError::Malformed));
     }
-    assert_eq!(KeyGrant::decode(&[&bytes[..], &[0]].concat()).err(), Some(IdentityError::Malformed));
+    let (len, len_max) = (KEY_GRANT_LEN + 1, KEY_GRANT_LEN);
+    let longer = KeyGrant::decode(&[&bytes[..], &[0]].concat());
+    assert_eq!(longer.err(), Some(IdentityError::TooLong { len, len_max }));
     let version = IdentityError::UnknownVersion { version: 2 };
     assert_eq!(KeyGrant::decode(&[&[2], &bytes[1..]].concat()).err(), Some(version));
 }

@@ -128,13 +128,21 @@ struct Compared {
 }
 
 fn compared(inputs: &Inputs<'_>) -> Result<Compared, Stop> {
-    let mut drawn = |names: &[&str]| -> Result<FixedRandomness, Fault> {
+    let drawn = |names: &[&str]| -> Result<Vec<u8>, Fault> {
         let bytes: Result<Vec<_>, _> = names.iter().map(|name| inputs.bytes(name)).collect();
-        Ok(FixedRandomness::new(bytes?.concat()))
+        Ok(bytes?.concat())
     };
-    let keys = ["secret_of_new", "signing_seed", "dh_secret", "seal_seed", "inbox_seed", "kem_randomness", "nonce_of_new"];
-    let mut of_new = drawn(&keys)?;
-    let mut of_old = drawn(&["secret_of_old", "kem_seed", "nonce_of_old"])?;
+    // Between its DH key and what it draws when it answers stand two keys of the new device that no message shows.
+    let mut of_new = FixedRandomness::new(
+        [
+            drawn(&["secret_of_new", "signing_seed", "dh_secret"])?,
+            vec![0; 64],
+            drawn(&["kem_randomness", "nonce_of_new"])?,
+        ]
+        .concat(),
+    );
+    let mut of_old =
+        FixedRandomness::new([drawn(&["secret_of_old", "kem_d"])?, vec![0; 32], drawn(&["nonce_of_old"])?].concat());
     let (server, begun) = (server(inputs)?, inputs.instant("begun_ms")?);
     let offering = NewOffering::new(mailbox(inputs, "mailbox_of_new")?, server, relay(inputs)?, begun, &mut of_new);
     let offer = offering.offer().clone();
@@ -179,6 +187,7 @@ fn grant(inputs: &Inputs<'_>) -> Derived {
     let grant = Grant::decode(&bytes)?;
     ensure(grant.encode() == bytes, "it writes another grant than it read")?;
     Ok(json!({
+        "account_id": hex(grant.credential().account_certificate().id().as_bytes()),
         "device_id": hex(grant.credential().device_certificate().id().as_bytes()),
         "list_hash": hex(grant.list().hash().as_bytes()),
         "name": hex(grant.name().as_str()),
