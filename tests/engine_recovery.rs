@@ -244,3 +244,51 @@ fn who_is_too_far_behind_begins_anew_himself() {
     assert_they_talk(&mut world, id, "on we go");
     assert_eq!(troubles(&world, BOB).len() + troubles(&world, ALICE).len(), 1);
 }
+
+// A-DM-40, spec DEL-96, DM-34: one session runs through the logs of two conversations, and more than is kept stands in each before
+// the other goes on.
+#[test]
+fn thousands_of_messages_in_two_logs_of_one_session_are_all_read() {
+    let mut world = World::of(8, &["alice", "bob", "carol"]);
+    let carol = 2;
+    let second = world.enlist(ALICE);
+    world.connect(second);
+    world.run();
+    let ids = [world.befriend(ALICE, BOB), world.befriend(ALICE, carol)];
+    world.run();
+    for id in ids {
+        world.say(second, id, "I am here");
+        world.run();
+    }
+    for node in [second, BOB, carol] {
+        world.disconnect(node);
+    }
+    for (id, count) in [(ids[0], 1_100), (ids[1], 1_600), (ids[0], 10)] {
+        for number in 0..count {
+            world.say(ALICE, id, &number.to_string());
+        }
+        world.run();
+    }
+    let expired = world.fork(9);
+    world.connect(second);
+    world.run();
+    world.run();
+    let read = ids.map(|id| world.texts(second, id).len());
+    assert_eq!(read, [1_111, 1_601]);
+    assert_eq!(troubles(&world, second), []);
+    world.assert_nothing_odd();
+    // Where what both logs begin with has expired, each waits for the other, and the one with less in front of it goes first.
+    let mut world = expired;
+    for (id, live) in [(ids[0], 30), (ids[1], 1_600)] {
+        let log = world.nodes[ALICE].client.log_of(&id).unwrap().unwrap();
+        let log = world.relay.logs.get_mut(&log).unwrap();
+        let through = log.entries.len() - live;
+        log.expire(through);
+    }
+    world.connect(second);
+    world.run();
+    world.run();
+    let read = ids.map(|id| world.texts(second, id).len());
+    assert_eq!(read, [30 + 1, 1_600 + 1]);
+    assert_eq!(troubles(&world, second), []);
+}

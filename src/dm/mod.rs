@@ -45,7 +45,7 @@ pub use pq::PqEpoch;
 pub use prekeys::{BundleBody, OneTimeItem, PrekeyFault, PrekeyId, Publication, is_rotation_due, replenish};
 pub use ratchet::{MESSAGE_OVERHEAD_LEN_MIN, RatchetMessage, message_overhead_len};
 pub use recovery::{Begin, Opened, Recovery, Trouble};
-pub use session::{Session, SessionInfo, Start};
+pub use session::{Room, Session, SessionInfo, Start};
 pub use sessions::{
     FirstMessage, Health, accept, has_session, health, initiate, initiate_with, open, seal, session, session_info,
     sweep,

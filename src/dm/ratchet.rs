@@ -191,12 +191,16 @@ pub(super) struct Skipped {
 pub(super) struct SkippedChanges {
     pub(super) evict: Vec<(ChainNumber, u32)>,
     pub(super) store: Vec<Skipped>,
+    /// How many seeds were passed over and never stored.
+    pub(super) unkept: u32,
 }
 
 /// The way to a message whose place was not passed before: a candidate, committed once the payload has opened.
 pub(super) struct Advance {
     to: AdvanceTo,
     skipped: Vec<Skipped>,
+    /// How many places are passed over.
+    passed: u32,
 }
 
 enum AdvanceTo {
@@ -377,7 +381,7 @@ impl Ratchet {
     pub(super) fn commit(&mut self, advance: Option<Advance>, opened: Opened) -> (SecretBytes, SkippedChanges) {
         let Opened { plaintext, pq } = opened;
         self.pq.commit(pq);
-        let Some(Advance { to, skipped }) = advance else { return (plaintext, SkippedChanges::default()) };
+        let Some(Advance { to, skipped, passed }) = advance else { return (plaintext, SkippedChanges::default()) };
         match to {
             AdvanceTo::InChain { key, count } => {
                 if let Some(chain) = &mut self.receiving {
@@ -390,8 +394,8 @@ impl Ratchet {
                 self.begin_receiving(root, chain, next_header, closed_skipped);
             }
         }
-        let evict = self.make_room();
-        (plaintext, SkippedChanges { evict, store: skipped })
+        let (evict, unkept) = (self.make_room(), passed - skipped.len() as u32);
+        (plaintext, SkippedChanges { evict, store: skipped, unkept })
     }
 
     fn advance_to_next_chain(
@@ -430,7 +434,8 @@ impl Ratchet {
             skipped: kept_count(&skipped, number),
         };
         let (root, next_header) = (RootKey::from_secret(root), RecvHeaderKey::from_secret(next_header));
-        Ok((Advance { to: AdvanceTo::NewChain { root, chain, next_header, closed_skipped }, skipped }, seed))
+        let passed = header.n + receiving.map_or(0, |closed| header.pn - closed.count);
+        Ok((Advance { to: AdvanceTo::NewChain { root, chain, next_header, closed_skipped }, skipped, passed }, seed))
     }
 
     fn begin_receiving(&mut self, root: RootKey, chain: RecvChain, next_header: RecvHeaderKey, closed_skipped: u32) {
@@ -529,7 +534,8 @@ impl RecvChain {
         } else {
             walk(self.number, self.count, self.key.duplicate(), header.n, &mut skipped).step()
         };
-        Ok((Advance { to: AdvanceTo::InChain { key, count: header.n + 1 }, skipped }, seed))
+        let passed = header.n - self.count;
+        Ok((Advance { to: AdvanceTo::InChain { key, count: header.n + 1 }, skipped, passed }, seed))
     }
 }
 

@@ -78,6 +78,16 @@ pub struct Session {
     pub(super) ratchet: Ratchet,
 }
 
+/// What is done if a message passes over more than is kept (rule DM-34).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// The oldest seeds are given up.
+    Make,
+    /// The message is refused ([`DmError::JumpTooLarge`]), and can be opened later: what it passes over may be in a log that is
+    /// yet to be read.
+    Spare,
+}
+
 /// Whether a message was passed over before it came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Came {
@@ -115,13 +125,14 @@ impl Session {
     pub fn open(&mut self, tx: &mut Tx<'_>, ad: &[u8], message: &[u8], now: UnixMs) -> Result<SecretBytes, DmError> {
         let message = RatchetMessage::decode(message)?;
         let located = self.locate(&message).ok_or(DmError::Authentication)?;
-        self.open_located(tx, ad, &message, &located, now).map(|(plaintext, _)| plaintext)
+        self.open_located(tx, ad, &message, &located, now, Room::Make).map(|(plaintext, _)| plaintext)
     }
 
     pub(super) fn locate(&self, message: &RatchetMessage<'_>) -> Option<Located> {
         self.ratchet.locate(message)
     }
 
+    /// After an error with [`Room::Spare`] this value is not to be kept.
     pub(super) fn open_located(
         &mut self,
         tx: &mut Tx<'_>,
@@ -129,6 +140,7 @@ impl Session {
         message: &RatchetMessage<'_>,
         located: &Located,
         now: UnixMs,
+        room: Room,
     ) -> Result<(SecretBytes, Came), DmError> {
         let place = self.place();
         if let Some(at) = self.ratchet.stored_at(located) {
@@ -143,6 +155,11 @@ impl Session {
         let (advance, seed) = self.ratchet.advance(located)?;
         let opened = self.ratchet.open_payload(seed, ad, located, message)?;
         let (plaintext, changes) = self.ratchet.commit(Some(advance), opened);
+        let lost = changes.unkept + changes.evict.iter().map(|(_, count)| count).sum::<u32>();
+        if room == Room::Spare && lost > 0 {
+            let jump = changes.unkept + changes.store.len() as u32;
+            return Err(DmError::JumpTooLarge { jump });
+        }
         if !changes.store.is_empty() || !changes.evict.is_empty() {
             skipped::apply(tx, place, changes, now)?;
             skipped::delete_old(tx, place, &mut self.ratchet, now)?;

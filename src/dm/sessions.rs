@@ -25,7 +25,7 @@ use super::chunk::ChunkLen;
 use super::handshake::{self, Chosen, Handshake, Second, Sides};
 use super::prekeys::{BundleBody, OneTimeItem, PairRow, SignedRow, note_ephemeral};
 use super::ratchet::{Ratchet, RatchetMessage};
-use super::session::{Came, Life, Session, SessionInfo, Start};
+use super::session::{Came, Life, Room, Session, SessionInfo, Start};
 use super::skipped;
 use super::{DmError, Party, SessionId, all_or_nothing, decode, decode_row, encode};
 
@@ -139,7 +139,7 @@ pub fn accept(
     ad: &[u8],
     now: UnixMs,
 ) -> Result<SecretBytes, DmError> {
-    accept_in(tx, us, peer, first, ad, now).map(|(plaintext, _)| plaintext)
+    accept_in(tx, us, peer, first, ad, now, Room::Make).map(|(plaintext, _)| plaintext)
 }
 
 /// As [`accept`], with the session that was taken up.
@@ -150,6 +150,7 @@ pub(super) fn accept_in(
     first: &FirstMessage,
     ad: &[u8],
     now: UnixMs,
+    room: Room,
 ) -> Result<(SecretBytes, SessionId), DmError> {
     let sides = Sides { initiator: Party::of(peer), responder: Party::of(us.device()) };
     refuse_own(us, peer)?;
@@ -164,8 +165,10 @@ pub(super) fn accept_in(
         let ratchet = Ratchet::responder(id, keys, signed_key, handshake.chunk_len);
         let mut session = begin(id, peer, &handshake, ratchet, now);
         let located = session.locate(&message).ok_or(DmError::Authentication)?;
-        let (plaintext, _) = session.open_located(tx, ad, &message, &located, now)?;
+        let (plaintext, _) = session.open_located(tx, ad, &message, &located, now, room)?;
         session.add(tx)?;
+        let mut others = sessions(tx, peer.id())?;
+        make_room(tx, &mut others.remove(0), others, room)?;
         Ok((plaintext, id))
     })
 }
@@ -197,16 +200,17 @@ pub fn seal(
 /// # Errors
 /// [`DmError::NoSession`]; [`DmError::Authentication`] for what no session opens; else as [`Session::open`].
 pub fn open(tx: &mut Tx<'_>, peer: DeviceId, ad: &[u8], message: &[u8], now: UnixMs) -> Result<SecretBytes, DmError> {
-    open_in(tx, peer, ad, message, now).map(|(plaintext, _)| plaintext)
+    open_in(tx, peer, ad, message, now, Room::Make).map(|(plaintext, _)| plaintext)
 }
 
-/// As [`open`], with the session that opened it.
+/// As [`open`], with the session that opened it. The caller takes back what an error leaves.
 pub(super) fn open_in(
     tx: &mut Tx<'_>,
     peer: DeviceId,
     ad: &[u8],
     message: &[u8],
     now: UnixMs,
+    room: Room,
 ) -> Result<(SecretBytes, SessionId), DmError> {
     let message = RatchetMessage::decode(message)?;
     let mut sessions = sessions(tx, peer)?;
@@ -214,20 +218,23 @@ pub(super) fn open_in(
     let found = sessions.iter().enumerate().find_map(|(at, session)| Some((at, session.locate(&message)?)));
     let (at, located) = found.ok_or(DmError::Authentication)?;
     let mut session = sessions.swap_remove(at);
-    let (plaintext, came) = session.open_located(tx, ad, &message, &located, now)?;
+    let (plaintext, came) = session.open_located(tx, ad, &message, &located, now, room)?;
     if came == Came::InTurn && session.life == Life::Going && session.rank < rank_max {
         session.rank = rank_max + 1;
     }
-    make_room(tx, &mut session, sessions)?;
+    make_room(tx, &mut session, sessions, room)?;
     session.save(tx);
     Ok((plaintext, session.id))
 }
 
 /// Brings the seeds of all sessions with one device under their common bound, those of the lowest rank first (rule DM-34).
-fn make_room(tx: &mut Tx<'_>, session: &mut Session, mut others: Vec<Session>) -> Result<(), DmError> {
+fn make_room(tx: &mut Tx<'_>, session: &mut Session, mut others: Vec<Session>, room: Room) -> Result<(), DmError> {
     let count_of = |session: &Session| session.ratchet.skipped_count();
     let total = count_of(session) + others.iter().map(count_of).sum::<u32>();
     let mut excess = total.saturating_sub(DM_SKIPPED_PER_DEVICE_MAX);
+    if room == Room::Spare && excess > 0 {
+        return Err(DmError::JumpTooLarge { jump: excess });
+    }
     others.sort_by_key(|other| other.rank);
     for other in others.iter_mut().chain([session]) {
         let count = excess.min(count_of(other));

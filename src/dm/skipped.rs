@@ -75,7 +75,7 @@ pub(super) fn take(
 
 /// Applies what a ratchet step does to the stored seeds.
 pub(super) fn apply(tx: &mut Tx<'_>, place: Place, changes: SkippedChanges, now: UnixMs) -> Result<(), DmError> {
-    let SkippedChanges { evict, store } = changes;
+    let SkippedChanges { evict, store, unkept: _ } = changes;
     delete_oldest(tx, place, &evict)?;
     for Skipped { chain, n, seed } in store {
         tx.put(Table::SkippedKeys, &place.key(chain, n), encode(&Row { stored_at: now, seed }));

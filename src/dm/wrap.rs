@@ -26,7 +26,7 @@ use super::handshake::Handshake;
 use super::prekeys::{BundleBody, OneTimeItem};
 use super::ratchet::RatchetMessage;
 use super::recovery::{Opened, Recovery, Trouble};
-use super::session::Life;
+use super::session::{Life, Room};
 use super::sessions::{self, FirstMessage};
 use super::{DmError, SessionId, all_or_nothing, decode, decode_row, encode};
 
@@ -177,16 +177,32 @@ pub fn open(
     wrap: &Wrap,
     now: UnixMs,
 ) -> Result<SecretBytes, DmError> {
+    open_with(tx, us, peer, ad, wrap, now, Room::Make)
+}
+
+/// As [`open`], and says what is done if it passes over more than is kept.
+///
+/// # Errors
+/// As [`open`]; every row is as it was.
+pub fn open_with(
+    tx: &mut Tx<'_>,
+    us: &LocalIdentity,
+    peer: &Device,
+    ad: &[u8],
+    wrap: &Wrap,
+    now: UnixMs,
+    room: Room,
+) -> Result<SecretBytes, DmError> {
     all_or_nothing(tx, |tx| {
         let mut recovery = Recovery::load(tx, peer.id())?;
-        let opened = sessions::open_in(tx, peer.id(), ad, &wrap.message, now);
+        let opened = sessions::open_in(tx, peer.id(), ad, &wrap.message, now, room);
         // A device outside the dates of its certificate goes on in its sessions, and begins none (rule DM-123).
         let may_begin = !wrap.handshake.is_empty() && peer.check_dates(now).is_ok();
         let (plaintext, session) = match opened {
             Err(DmError::NoSession | DmError::Authentication) if may_begin => {
                 let (handshake, message) = (wrap.handshake.clone(), wrap.message.clone());
                 let first = FirstMessage { handshake, message };
-                let accepted = sessions::accept_in(tx, us, peer, &first, ad, now)?;
+                let accepted = sessions::accept_in(tx, us, peer, &first, ad, now, room)?;
                 recovery.accepted();
                 accepted
             }

@@ -368,11 +368,11 @@ impl Step<'_> {
         let wrap = Wrap { handshake: ours.handshake.clone(), message: ours.message.clone() };
         let ad = Origin { log, kind, evidence, lists, sender }.ad(form.wraps().iter().map(|wrap| wrap.recipient));
         let plaintext = match form {
-            DirectForm::Inline(_) => self.open_wrap(&device, &ad, &wrap, Via::Log)?,
+            DirectForm::Inline(_) => self.open_wrap(&device, &ad, &wrap, Via::Log(*log))?,
             DirectForm::Fanout(Fanout { commitment, ciphertext, .. }) => {
                 let payload = SealedPayload { commitment, ciphertext };
                 let ad = payload.bind(&ad);
-                let key = self.open_wrap(&device, ad.as_bytes(), &wrap, Via::Log)?;
+                let key = self.open_wrap(&device, ad.as_bytes(), &wrap, Via::Log(*log))?;
                 payload.open(&PayloadKey::from_wrap(&key)?)?
             }
         };

@@ -21,6 +21,7 @@ use undertone_wire::refusal::{Action, Refusal};
 
 use super::event::{Signal, Suspicion};
 use super::linking::{Connection, OldLinking};
+use super::order::Hold;
 use super::rows::{
     self, ClientRow, Creation, EarlyRow, Intent, Kind, LeftOut, LogRow, OutboxRow, Phase, Purpose, Standing,
 };
@@ -84,6 +85,10 @@ pub(super) struct LogLink {
     pub(super) target: Option<Seq>,
     /// Whether the log has to be proven and subscribed to anew.
     is_lost: bool,
+    /// Why it is not read now, if it is not.
+    pub(super) hold: Option<Hold>,
+    /// Whether its next entry is read whatever it passes over.
+    pub(super) is_forced: bool,
     /// Whether an append is under way.
     pub(super) is_busy: bool,
     /// How often in a row the relay has refused us, and until when we wait for that.
@@ -139,6 +144,13 @@ pub(super) enum Pending {
 pub(super) struct IntentsMark {
     intents: Arc<BTreeSet<u64>>,
     retries: Arc<BTreeMap<u64, Retry>>,
+}
+
+impl LogLink {
+    /// Whether its entries can be had now.
+    pub(super) fn is_coming(&self) -> bool {
+        !self.is_lost && self.retry_at.is_none()
+    }
 }
 
 impl Link {
@@ -511,6 +523,11 @@ impl Step<'_> {
                 self.probed(log, sender, generation, is_granted)
             }
             (Pending::Subscribe(log), Reply::Refused(refusal)) => self.subscription_ended(log, &refusal),
+            (Pending::Subscribe(log), Reply::Done) => {
+                let link = self.link.logs.entry(log).or_default();
+                link.hold = link.hold.filter(|hold| *hold != Hold::Waking);
+                Ok(())
+            }
             (Pending::Intent(ordinal), reply) => {
                 self.link.busy.remove(&ordinal);
                 self.intent_reply(ordinal, reply)
@@ -692,6 +709,7 @@ impl Step<'_> {
                 break;
             }
         }
+        self.wake_held()?;
         self.notice_caught_up()
     }
 

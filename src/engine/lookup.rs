@@ -470,12 +470,18 @@ impl Step<'_> {
 
     /// Handles entries of our inbox. What is not right is dropped: strangers can write there.
     pub(super) fn inbox_entries(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
+        let log = self.us.inbox();
+        let link = self.link.logs.entry(log).or_default();
+        if link.hold.is_some() {
+            return Ok(());
+        }
+        self.heard.is_forced = std::mem::take(&mut link.is_forced);
         let mut through = ClientRow::load(&self.tx)?.inbox_seq;
         for entry in entries {
             if entry.seq <= through {
                 continue;
             }
-            through = entry.seq;
+            let before = std::mem::replace(&mut through, entry.seq);
             let EntryContent::Payload(payload) = &entry.content else { continue };
             let place = InboxPlace { inbox: self.us.inbox(), entry: entry.id, recipient: self.us.device().id() };
             let Ok(opened) = inbox::open(self.us.seal(), &place, payload.as_slice()) else { continue };
@@ -484,13 +490,19 @@ impl Step<'_> {
                 Err(error) if error.poisons() => return Err(error),
                 Err(_) => {
                     self.undo_to(mark);
+                    if let Some(jump) = self.heard.take_jump() {
+                        through = before;
+                        self.hold(log, jump);
+                        break;
+                    }
                     self.note_refusals()?;
                 }
                 Ok(()) => {}
             }
+            self.heard.is_forced = false;
+            self.goes_on();
         }
         self.client(|client| client.inbox_seq = through)?;
-        let log = self.us.inbox();
         self.request(super::link::Pending::Unwatched, Request::AckInbox { log, through });
         Ok(())
     }

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
+use undertone_wire::id::LogId;
 
 use super::event::EventRow;
 use super::note::Way;
@@ -21,7 +22,7 @@ use super::rows::{self, MENDING_PREFIX, Purpose, Stage};
 use super::step::Step;
 use crate::crypto::SecretBytes;
 use crate::dm::wrap::{self, Wrap};
-use crate::dm::{self, Begin, DmError, Recovery, Trouble};
+use crate::dm::{self, Begin, DmError, Recovery, Room, Trouble};
 use crate::envelope::inbox::InboxKind;
 use crate::error::Error;
 use crate::identity::{Credential, Device, DeviceId};
@@ -32,7 +33,7 @@ use crate::time::UnixMs;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Via {
     /// In a direct log: its shell has opened.
-    Log,
+    Log(LogId),
     /// In our inbox, where strangers write in whatever name they like.
     Inbox,
 }
@@ -44,6 +45,10 @@ pub(super) struct Heard {
     refusals: Vec<(DeviceId, Wrap, Via, DmError)>,
     /// Whether a wrap with a handshake has opened.
     has_shown: bool,
+    /// How far the last message jumps, if it waits for what may stand in other logs.
+    jump: Option<u32>,
+    /// Whether the next message waits for nothing.
+    pub(super) is_forced: bool,
 }
 
 impl Heard {
@@ -52,10 +57,16 @@ impl Heard {
         std::mem::take(&mut self.has_shown)
     }
 
+    /// How far the last message jumps, if it waits for other logs.
+    pub(super) fn take_jump(&mut self) -> Option<u32> {
+        self.jump.take()
+    }
+
     /// What was refused is no news.
     pub(super) fn forget_refusals(&mut self) {
         self.refusals.clear();
         self.has_shown = false;
+        self.jump = None;
     }
 }
 
@@ -88,7 +99,18 @@ impl Step<'_> {
         via: Via,
     ) -> Result<SecretBytes, DmError> {
         self.heard.devices.entry(device.id()).or_insert_with(|| device.clone());
-        let opened = wrap::open(&mut self.tx, self.us, device, ad, wrap, self.now);
+        let mut opened = wrap::open_with(&mut self.tx, self.us, device, ad, wrap, self.now, Room::Spare);
+        if let Err(DmError::JumpTooLarge { jump }) = opened {
+            let log = match via {
+                Via::Log(log) => log,
+                Via::Inbox => self.us.inbox(),
+            };
+            if !self.heard.is_forced && self.has_unread_beside(&log)? {
+                self.heard.jump = Some(jump);
+                return opened;
+            }
+            opened = wrap::open(&mut self.tx, self.us, device, ad, wrap, self.now);
+        }
         match &opened {
             Ok(_) => self.heard.has_shown |= !wrap.handshake.is_empty(),
             Err(error) => self.heard.refusals.push((device.id(), wrap.clone(), via, *error)),

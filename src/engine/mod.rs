@@ -43,6 +43,7 @@ mod linking;
 mod lookup;
 mod mend;
 mod note;
+mod order;
 mod outbox;
 mod postbox;
 mod query;

@@ -100,6 +100,11 @@ impl Step<'_> {
         if !self.is_still_in(&row.conversation)? || row.standing == Standing::Past {
             return Ok(());
         }
+        let link = self.link.logs.entry(log).or_default();
+        if link.hold.is_some() {
+            return Ok(());
+        }
+        self.heard.is_forced = std::mem::take(&mut link.is_forced);
         let generation = row.generation;
         for entry in &entries {
             if entry.seq <= row.seq {
@@ -111,6 +116,10 @@ impl Step<'_> {
                 break;
             }
             self.log_entry(&log, &mut row, entry)?;
+            self.heard.is_forced = false;
+            if row.seq < entry.seq {
+                break;
+            }
             if entry.turn.is_some() && !self.is_still_in(&row.conversation)? {
                 break;
             }
@@ -145,6 +154,10 @@ impl Step<'_> {
             Err(Refused::Stop(error)) => return Err(error),
             Err(Refused::Because(reason)) => {
                 self.undo_to(mark);
+                if let Some(jump) = self.heard.take_jump() {
+                    self.hold(*log, jump);
+                    return Ok(());
+                }
                 self.note_refusals()?;
                 self.put_aside(log, row, entry, reason)?;
                 refused = Some(reason);
@@ -159,6 +172,7 @@ impl Step<'_> {
         }
         row.seq = entry.seq;
         row.head = head;
+        self.goes_on();
         self.remember_head(log, after);
         if let Some(gate) = entry.turn {
             // Valid or void: the relay counts on, and so do we (rule DEL-33).
