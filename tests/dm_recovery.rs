@@ -238,3 +238,24 @@ fn trouble_lasts_until_a_session_begun_since_is_answered() {
     recovery.opened(Opened::Heartbeat, new);
     assert_eq!(recovery.trouble(), None);
 }
+
+// spec DM-26, DM-53: the peer said it in an epoch whose key we have given up since, and that is all that is wrong.
+#[test]
+fn a_late_message_of_an_epoch_that_is_given_up_is_no_trouble() {
+    let (alice, bob) = (Person::new("Alice"), Person::new("Bob"));
+    let (body, items) = bob.publish(1);
+    let whole = dm::ChunkLen::new(1_184).unwrap();
+    let first = alice.step(|tx, us| {
+        let (rng, ad) = (&mut rand::rng(), dm_scene::AD);
+        dm::initiate_with(tx, us, bob.device(), &body, items.first(), whole, ad, b"hello", alice.now, rng)
+    });
+    bob.accept(&alice, &first.unwrap()).unwrap();
+    round_trip(&alice, &bob);
+    let late = bare(alice.seal(&bob, b"late"));
+    for _ in 0..20 {
+        round_trip(&alice, &bob);
+    }
+    assert!(bob.info(&alice).pq_epoch.as_u32() > 9);
+    assert_eq!(open(&bob, &alice, &late), Err((DmError::Expired, None)));
+    round_trip(&alice, &bob);
+}

@@ -11,7 +11,7 @@ use undertone::conversation::ConversationId;
 use undertone::dm::Trouble;
 use undertone::engine::Event;
 use undertone::store::Table;
-use undertone_wire::frame::{Request, SlotKind};
+use undertone_wire::frame::{Entry, EntryContent, NewEntry, Request, SlotKind};
 
 const ALICE: usize = 0;
 const BOB: usize = 1;
@@ -291,4 +291,48 @@ fn thousands_of_messages_in_two_logs_of_one_session_are_all_read() {
     let read = ids.map(|id| world.texts(second, id).len());
     assert_eq!(read, [30 + 1, 1_600 + 1]);
     assert_eq!(troubles(&world, second), []);
+}
+
+// spec DEL-97: a relay that shows an entry twice makes nobody look rolled back, neither who sealed it nor who reads it.
+#[test]
+fn an_entry_that_the_relay_repeats_reaches_no_ratchet() {
+    let (mut world, id) = talking(10);
+    let said = [ALICE, BOB].map(|node| world.texts(node, id));
+    let log = world.nodes[ALICE].client.log_of(&id).unwrap().unwrap();
+    let now_ms = world.relay.now_ms;
+    let of = world.relay.logs.get_mut(&log).unwrap();
+    let entries = of.entries.clone();
+    for Entry { id, class, turn, content, .. } in &entries {
+        let EntryContent::Payload(payload) = content.clone() else { panic!("a payload") };
+        of.forget_ids();
+        of.push(NewEntry { id: *id, class: *class, ttl_s: 0, payload, turn: *turn }, now_ms);
+    }
+    let sessions = [ALICE, BOB].map(|node| world.nodes[node].store.rows(Table::Sessions));
+    world.relay.flow();
+    world.pass(HOUR);
+    assert_eq!([ALICE, BOB].map(|node| world.texts(node, id)), said);
+    assert_eq!([ALICE, BOB].map(|node| troubles(&world, node)), [vec![], vec![]]);
+    assert!([ALICE, BOB].map(|node| world.nodes[node].store.rows(Table::Sessions)) == sessions);
+    // Nor does anybody take its own words for those of a lost life.
+    assert_they_talk(&mut world, id, "on we go");
+    let is_gap = |event: &Event| matches!(event, Event::Gap { .. });
+    assert!([ALICE, BOB].iter().all(|node| !world.events(*node).iter().any(is_gap)));
+}
+
+// spec DEL-97: what is remembered is bounded by the generation.
+#[test]
+fn the_ids_of_generations_that_are_over_are_forgotten() {
+    let (mut world, id) = talking(11);
+    let before = world.nodes[BOB].store.rows(Table::EntryIds).len();
+    world.call(ALICE, |client, now, rng| client.turn_direct(&id, now, rng)).unwrap();
+    world.run();
+    for number in 0..before {
+        world.say(ALICE, id, &number.to_string());
+        world.run();
+    }
+    let log = world.nodes[ALICE].client.log_of(&id).unwrap().unwrap();
+    let entries = &world.relay.logs[&log].entries;
+    let last = entries.last().unwrap().generation;
+    let present = entries.iter().filter(|entry| entry.generation == last).count();
+    assert_eq!(world.nodes[BOB].store.rows(Table::EntryIds).len(), present);
 }

@@ -147,6 +147,11 @@ impl Session {
             let opened = all_or_nothing(tx, |tx| {
                 let seed = skipped::take(tx, place, at, now)?;
                 self.ratchet.open_payload(seed, ad, located, message)
+            });
+            // A key that was given up says of a late message that it is too late, and nothing of the session.
+            let opened = opened.map_err(|error| match error {
+                DmError::UnknownPqEpoch { .. } => DmError::Expired,
+                error => error,
             })?;
             let (plaintext, _) = self.ratchet.commit(None, opened);
             self.ratchet.forget_skipped(at.0, 1);

@@ -45,6 +45,8 @@ pub(super) struct Heard {
     refusals: Vec<(DeviceId, Wrap, Via, DmError)>,
     /// Whether a wrap with a handshake has opened.
     has_shown: bool,
+    /// Whether the shell of the entry that is read has opened.
+    pub(super) is_inside: bool,
     /// How far the last message jumps, if it waits for what may stand in other logs.
     jump: Option<u32>,
     /// Whether the next message waits for nothing.

@@ -141,6 +141,7 @@ impl Step<'_> {
     fn log_entry(&mut self, log: &LogId, row: &mut LogRow, entry: &Entry) -> Result<(), Error> {
         let head = entry.leaf().extend(&row.head);
         let mark = self.mark();
+        self.heard.is_inside = false;
         let mut suspicion = None;
         let mut refused = None;
         let after = Checkpoint { seq: entry.seq, head };
@@ -172,6 +173,10 @@ impl Step<'_> {
         }
         row.seq = entry.seq;
         row.head = head;
+        if row.is_direct() && std::mem::take(&mut self.heard.is_inside) {
+            self.tx.put(Table::EntryIds, &entry_key(log, entry), Vec::new());
+            self.forget_entry_ids(log, entry.generation)?;
+        }
         self.goes_on();
         self.remember_head(log, after);
         if let Some(gate) = entry.turn {
@@ -276,6 +281,7 @@ impl Step<'_> {
             self.rename_entry(key, outbox)?;
             return Ok(Effect::Stays);
         }
+        self.heard.is_inside = true;
         if outbox.accepted.is_none() {
             self.accepted(key, entry.seq)?;
         }
@@ -341,6 +347,10 @@ impl Step<'_> {
                 ShellError::DoesNotOpen => Reason::Shell,
                 _ => Reason::Malformed,
             })?;
+        if row.is_direct() && self.tx.get(Table::EntryIds, &entry_key(log, entry))?.is_some() {
+            return Err(Reason::Replayed.into());
+        }
+        self.heard.is_inside = true;
         *suspicion = self.check_evidence(log, entry, &parcel.evidence)?;
         let conversation: rows::ConversationRow =
             rows::load(&self.tx, Table::Conversations, row.conversation.as_bytes())?
@@ -601,6 +611,15 @@ impl Step<'_> {
         self.event(EventRow::Undecryptable { conversation: row.conversation, place, reason })
     }
 
+    /// Forgets ids of generations that are over, whose shells no key opens any more: two for each that is remembered.
+    fn forget_entry_ids(&mut self, log: &LogId, generation: Generation) -> Result<(), Error> {
+        let end = [log.as_bytes().as_slice(), &generation.to_be_bytes()].concat();
+        for (key, _) in self.tx.scan(Table::EntryIds, log.as_bytes(), &end, Direction::Ascending, 2)? {
+            self.tx.delete(Table::EntryIds, &key);
+        }
+        Ok(())
+    }
+
     /// A session was shown, perhaps one that begins now: what came before in this generation and no session opened is tried
     /// again. The first that showed the session may have expired (rule DM-120).
     fn try_again(&mut self, log: &LogId, row: &mut LogRow) -> Result<(), Error> {
@@ -617,11 +636,13 @@ impl Step<'_> {
             let (accepted_ms, content) = (accepted_ms.as_u64(), EntryContent::Payload(raw));
             let entry = Entry { seq, generation, class, id, accepted_ms, turn: None, content };
             let (mark, before) = (self.mark(), row.clone());
+            self.tx.delete(Table::EntryIds, &entry_key(log, &entry));
             // What its sender says to have goes up to there at most (rule DEL-41).
             row.seq = Seq::from_u64(seq.as_u64().saturating_sub(1));
             match self.foreign_entry(log, row, &entry, &mut None) {
                 Ok(Effect::Stays) => {
                     row.seq = before.seq;
+                    self.tx.put(Table::EntryIds, &entry_key(log, &entry), Vec::new());
                     self.tx.delete(Table::Undecryptable, &key);
                     row.missing.retain(|missing| *missing != seq);
                 }
@@ -781,6 +802,11 @@ impl Step<'_> {
             }
         })
     }
+}
+
+/// The key under which it stands that an entry was read.
+fn entry_key(log: &LogId, entry: &Entry) -> Vec<u8> {
+    [log.as_bytes().as_slice(), &entry.generation.to_be_bytes(), entry.id.as_bytes()].concat()
 }
 
 /// An entry that is not a turn, and did not turn.

@@ -15,6 +15,7 @@
 //! | Logs | log | [`LogRow`] |
 //! | Rosters | log | [`RosterRow`] |
 //! | Heads | log, seq | a head, 32 bytes |
+//! | EntryIds | log, generation, entry id | nothing: the entry was read |
 //! | Outbox | conversation, ordinal | [`OutboxRow`] |
 //! | OutboxIndex | entry id | the key of the outbox row |
 //! | Messages | log, seq | [`MessageRow`] |
@@ -463,6 +464,11 @@ impl LogRow {
     /// The place of a direct log in its present generation.
     pub(super) fn place(&self) -> LogPlace {
         LogPlace { conversation: self.conversation, order: self.order, generation: self.generation }
+    }
+
+    /// Whether the conversation is a direct one: its secrets stand here.
+    pub(super) fn is_direct(&self) -> bool {
+        !self.secret.as_slice().is_empty()
     }
 
     pub(super) fn load(tx: &Tx<'_>, log: &LogId) -> Result<Option<Self>, StoreError> {

@@ -91,6 +91,8 @@ tables! {
     Rosters = 23,
     /// Of each peer device, what is kept to find back to a common session.
     Recovery = 24,
+    /// The ids of the entries of each direct log's generation.
+    EntryIds = 25,
 }
 
 /// A read failed or a commit was not applied. The client that sees it is poisoned: drop it, and open the store again.
