@@ -275,7 +275,7 @@ pub struct Bounds {
     /// Attempts to send of each side.
     pub attempts: u8,
     /// Sessions that each side begins at most.
-    pub begins: u8,
+    pub begins: [u8; 2],
     /// Crashes at most.
     pub crashes: u8,
     /// Sessions that a device keeps (DM-44).
@@ -381,7 +381,7 @@ impl Model for Bounds {
         for side in [0, 1] {
             let (memory, durable) = (&world.memory[side], &world.durable[side]);
             if world.attempts[side] < self.attempts {
-                if world.begins[side] < self.begins {
+                if world.begins[side] < self.begins[side] {
                     actions.push(Action::Begin(side));
                 }
                 if !memory.sessions.is_empty() {
@@ -479,6 +479,11 @@ impl Bounds {
     /// Whether, after a backup was restored, one new session of the side that was rolled back mends everything, whatever is
     /// still on its way (DM-53).
     fn mends(&self, world: &World) -> bool {
+        [true, false].into_iter().all(|overtakes| self.mends_if(world, overtakes))
+    }
+
+    /// The same, where the first message of the new session overtakes all that is on its way, or none of it.
+    fn mends_if(&self, world: &World, overtakes: bool) -> bool {
         let mut world = world.clone();
         let payload = world.next_payload(0);
         world.attempts[0] += 1;
@@ -487,6 +492,9 @@ impl Bounds {
             device.ended = device.sessions.iter().map(|session| session.id).collect();
         }
         device.begin(0, payload, self.sessions);
+        if let Some(first) = device.outbox.last().cloned().filter(|_| overtakes) {
+            world.memory[1].open(&first, self.sessions);
+        }
         let begun = [payload, world.next_payload(0), world.next_payload(1)];
         let settled = world.settled(self.sessions, 1);
         let arrives = |payload: &Payload| settled.memory[1 - usize::from(*payload % 2)].delivered.contains(payload);

@@ -142,7 +142,7 @@ fn the_direct_layer_does_what_the_model_says() {
     let bounds = Bounds {
         order: Order::PersistThenSend,
         attempts: 12,
-        begins: 2,
+        begins: [2, 2],
         crashes: 2,
         sessions: 9,
         ends: false,
