@@ -83,13 +83,27 @@ fn a_fork_holds_what_is_sent_until_a_person_accepts_it() {
     assert_eq!(unsent(&world, id), 0);
     assert_eq!(accept(&mut world, alice), Err(Error::NothingHeld));
     // What was accepted is no news; another list is.
-    shows(&mut world, forked);
+    shows(&mut world, forked.clone());
     assert_eq!(held(&world, BOB).len(), 1);
-    shows(&mut world, another);
+    shows(&mut world, another.clone());
     assert_eq!(held(&world, BOB).len(), 2);
     world.say(BOB, id, "three");
     world.run();
     assert_eq!(unsent(&world, id), 1);
+    // Each was accepted once and for all, whatever came in between.
+    accept(&mut world, alice).unwrap();
+    world.disconnect(ALICE);
+    world.now = world.now.after(LIST_LIFETIME + EXPIRED_GRACE * 2);
+    world.relay.now_ms = world.now.as_u64();
+    world.crash(BOB);
+    world.connect(BOB);
+    world.say(BOB, id, "four");
+    world.run();
+    assert_eq!(held(&world, BOB)[2..], [(alice, HeldBecause::Expired)]);
+    for list in [another, forked] {
+        shows(&mut world, list);
+        assert_eq!(held(&world, BOB).len(), 3);
+    }
 }
 
 // spec ID-33, spec ID-34, spec ID-26

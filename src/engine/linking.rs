@@ -403,7 +403,7 @@ impl Step<'_> {
     pub(super) fn adopt_own_list(&mut self, list: &DeviceList) -> Result<Adoption, Error> {
         let ids = |devices: &[Device]| devices.iter().map(Device::id).collect::<Vec<_>>();
         let before = ids(self.us.own_devices().devices());
-        let adoption = self.us.adopt_list(&mut self.tx, list, self.now)?;
+        let adoption = self.us.adopt_list(&mut self.tx, list)?;
         let after = ids(self.us.own_devices().devices());
         let account = self.us.account();
         for device in after.iter().filter(|device| !before.contains(device)) {

@@ -6,6 +6,7 @@
 //! | Meta | [`WELCOME_PREFIX`], log, device of the sender, ordinal | [`WelcomeRow`] |
 //! | Meta | [`BUNDLE_PREFIX`], device | [`BundleRow`] |
 //! | Meta | [`HELD_PREFIX`], account | `trust::HeldRow`: why nothing is sent to the account |
+//! | Meta | [`ACCEPTED_PREFIX`], account, hash of a list | nothing: a person has accepted it beside ours |
 //! | Meta | [`EARLY_PREFIX`], log, device of the sender, generation | [`EarlyRow`] |
 //! | Meta | [`MENDING_PREFIX`], device | `mend::MendRow`: which intent mends the sessions with it |
 //! | Meta | [`PAST_PREFIX`], log | [`PastRow`] |
@@ -551,8 +552,11 @@ pub(super) struct ListedRow {
 /// Begins the keys of [`BundleRow`]s.
 pub(super) const BUNDLE_PREFIX: &[u8] = b"bundle";
 
-/// Begins the keys of accounts to which what is sent is held, or was.
+/// Begins the keys of accounts to which what is sent is held.
 pub(super) const HELD_PREFIX: &[u8] = b"held";
+
+/// Begins the keys of lists that a person has accepted beside the one that we hold of their account.
+pub(super) const ACCEPTED_PREFIX: &[u8] = b"accepted";
 
 /// Begins the keys of devices the sessions with which are being mended.
 pub(super) const MENDING_PREFIX: &[u8] = b"mending";

@@ -12,7 +12,7 @@ use undertone_wire::id::{Seq, SlotId, TakeId};
 use super::client::Client;
 use super::event::{EventRow, HeldBecause, Suspicion};
 use super::link::Pending;
-use super::rows::{self, ContactRow, HELD_PREFIX};
+use super::rows::{self, ACCEPTED_PREFIX, ContactRow, HELD_PREFIX};
 use super::step::Step;
 use crate::conversation::ConversationId;
 use crate::crypto::{CryptoRng, random_array};
@@ -23,16 +23,14 @@ use crate::identity::{
 use crate::store::{Direction, StoreError, StoreView, Table};
 use crate::time::UnixMs;
 
-/// Why what is sent to an account is held, or was.
+/// Why what is sent to an account is held. Which lists a person has accepted beside the one that we hold stands in rows of
+/// their own, so that nothing that comes later forgets it.
 #[derive(Clone, Copy, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 #[repr(u8)]
 enum HeldRow {
     /// This list was offered beside the one that we hold.
     #[tls_codec(discriminant = 1)]
     Forked { offered: DeviceListHash },
-    /// A person has accepted that.
-    #[tls_codec(discriminant = 2)]
-    Accepted { offered: DeviceListHash },
     /// The list of this version is past use, and the app was told.
     #[tls_codec(discriminant = 3)]
     Expired { version: ListVersion },
@@ -95,7 +93,8 @@ impl Step<'_> {
     fn accept_keys(&mut self, account: &AccountId) -> Result<(), Error> {
         match self.held(account)? {
             Some(HeldRow::Forked { offered }) => {
-                self.save_held(account, &HeldRow::Accepted { offered });
+                self.tx.put(Table::Meta, &accepted_key(account, &offered), Vec::new());
+                self.tx.delete(Table::Meta, &held_key(account));
                 self.lists_changed(account)
             }
             _ => match self.past_use(account)? {
@@ -114,10 +113,9 @@ impl Step<'_> {
         conversation: ConversationId,
         place: Seq,
     ) -> Result<(), Error> {
-        match self.held(account)? {
-            Some(HeldRow::Forked { .. }) => return Ok(()),
-            Some(HeldRow::Accepted { offered: accepted }) if accepted == offered => return Ok(()),
-            _ => {}
+        let is_held = matches!(self.held(account)?, Some(HeldRow::Forked { .. }));
+        if is_held || self.tx.get(Table::Meta, &accepted_key(account, &offered))?.is_some() {
+            return Ok(());
         }
         self.save_held(account, &HeldRow::Forked { offered });
         self.event(EventRow::Suspicion { conversation, place, suspicion: Suspicion::DeviceListForked })?;
@@ -185,4 +183,8 @@ impl Step<'_> {
 
 fn held_key(account: &AccountId) -> Vec<u8> {
     [HELD_PREFIX, account.as_bytes()].concat()
+}
+
+fn accepted_key(account: &AccountId, offered: &DeviceListHash) -> Vec<u8> {
+    [ACCEPTED_PREFIX, account.as_bytes(), offered.as_bytes()].concat()
 }

@@ -232,15 +232,28 @@ pub fn pin(
     list: &DeviceList,
     now: UnixMs,
 ) -> Result<Pinned, IdentityError> {
+    let new = follow(old, certificate, list)?;
+    match new.freshness(now) {
+        Freshness::Fresh | Freshness::Expired => Ok(new),
+        Freshness::Stopped => Err(IdentityError::ListExpired { expired_at: list.expires }),
+    }
+}
+
+/// As [`pin`], whatever the age of the list: for that of our own account, which binds us also past its use (rule ID-68).
+///
+/// # Errors
+/// As [`pin`], but for [`IdentityError::ListExpired`].
+pub(super) fn follow(
+    old: Option<&Pinned>,
+    certificate: &AccountCertificate,
+    list: &DeviceList,
+) -> Result<Pinned, IdentityError> {
     let devices = list.verify(certificate)?;
     let new = Pinned { certificate: certificate.clone(), list: list.clone(), hash: list.hash(), devices };
     if let Some(old) = old {
         new.check_follows(old)?;
     }
-    match new.freshness(now) {
-        Freshness::Fresh | Freshness::Expired => Ok(new),
-        Freshness::Stopped => Err(IdentityError::ListExpired { expired_at: list.expires }),
-    }
+    Ok(new)
 }
 
 impl Pinned {

@@ -214,12 +214,12 @@ impl LocalIdentity {
         Ok(())
     }
 
-    /// Replaces our copy of the account's list by a newer one, signed on another device (rule ID-68).
+    /// Replaces our copy of the account's list by a newer one, signed on another device, whatever its age (rule ID-68).
     ///
     /// # Errors
-    /// As [`list::pin`]; nothing was changed then.
-    pub fn adopt_list(&mut self, tx: &mut Tx<'_>, list: &DeviceList, now: UnixMs) -> Result<Adoption, IdentityError> {
-        let newer = list::pin(Some(&*self.own), self.account_certificate(), list, now)?;
+    /// As [`list::pin`], but for an expired list; nothing was changed then.
+    pub fn adopt_list(&mut self, tx: &mut Tx<'_>, list: &DeviceList) -> Result<Adoption, IdentityError> {
+        let newer = list::follow(Some(&*self.own), self.account_certificate(), list)?;
         if newer == *self.own {
             return Ok(Adoption::Known);
         }
