@@ -24,7 +24,7 @@ use undertone::envelope::history::{
 use undertone::envelope::inbox::{self, InboxEntry, InboxKind, InboxPlace};
 use undertone::envelope::{DedupId, Extensions, SenderSeq};
 use undertone::identity::{AccountId, DeviceId, IdentityError, LocalIdentity};
-use undertone::store::{Overlay, Table, Tx};
+use undertone::store::{Overlay, Store, Table, Tx};
 use undertone::time::UnixMs;
 use undertone_wire::frame::{Class, EntryContent, NewEntry, SlotKind};
 use undertone_wire::id::{EntryId, LogId, Seq, SlotId};
@@ -572,11 +572,12 @@ fn offer(world: &mut World, from: usize, to: usize, secret: [u8; 32], total: u64
     let entry = EntryId::from_bytes(world.rng.random());
     let ad = [address.inbox().as_bytes().as_slice(), entry.as_bytes(), &[4]].concat();
     let recipient = device(world, to);
-    let store = world.nodes[from].store.snapshot();
-    let overlay = Overlay::default();
     let number = u64::from(secret[0]) << 32;
     let told = HistoryOffer { secret: Secret32::from_bytes(secret), number, total, extensions: Extensions::NONE };
-    let message = dm::seal(&mut Tx::new(&store, &overlay), recipient, &ad, &told.encode(), &mut world.rng).unwrap();
+    let (store, overlay) = (world.nodes[from].store.clone(), Overlay::default());
+    let mut tx = Tx::new(&store, &overlay);
+    let message = dm::seal(&mut tx, recipient, &ad, &told.encode(), &mut world.rng).unwrap();
+    store.commit(&tx.into_batch()).unwrap();
     let body = Wrap { handshake: Vec::new(), message }.encode();
     let sealed = InboxEntry::note(InboxKind::History, sender.credential().encode(), body);
     let place = InboxPlace { inbox: address.inbox(), entry, recipient };
@@ -666,6 +667,80 @@ fn either_side_can_end_it() {
         assert!(!new.is_empty() && new.len() < old.len());
         assert_eq!(new, old[old.len() - new.len()..]);
     }
+}
+
+// spec HIST-11, HIST-12: a sibling that lies, and one that has read further than we have.
+#[test]
+fn what_a_device_reads_itself_takes_the_place_of_what_it_was_told() {
+    let (mut world, [with_bob, ..]) = talked(21, 4);
+    with_new_device(&mut world);
+    for node in [ANN, NEW] {
+        world.say(node, with_bob, "so that there is a session");
+        world.run();
+    }
+    let log = world.nodes[ANN].client.log_of(&with_bob).unwrap().unwrap();
+    let next = world.relay.logs[&log].entries.len() as u64 + 1;
+    let told = |world: &mut World, seq: u64, content: Vec<u8>, reached: HistoryReached| {
+        let keys = TransferKeys::derive(Secret32::from_bytes([u8::try_from(seq).unwrap(); 32]));
+        let (account, of) = (world.account(ANN), device(world, ANN));
+        let id = MessageId::of(&with_bob, &account, &content);
+        let chunk = HistoryChunk {
+            walked: 1,
+            conversations: vec![HistoryConversation {
+                kind: HistoryKind::Direct { peer: world.account(BOB) },
+                created_ms: world.now,
+                logs: vec![HistoryLog { log, read_through: Seq::from_u64(0) }],
+            }],
+            senders: vec![HistorySender { account, device: of }],
+            messages: vec![HistoryMessage {
+                log: 0,
+                sender: 0,
+                seq: Seq::from_u64(seq),
+                sender_seq: SenderSeq::FIRST,
+                dedup: DedupId::from_bytes([1; 16]),
+                sent_ms: world.now,
+                accepted_ms: world.now,
+                reached,
+                content,
+            }],
+            rest: HistoryRest::Done {
+                count: 1,
+                digest: HistoryDigest::EMPTY.with(&log, Seq::from_u64(seq), id.as_bytes()),
+            },
+            ..HistoryChunk::empty()
+        };
+        let payload = keys.seal(0, &chunk, &mut world.rng).unwrap().into();
+        let mut transfer = sim::relay::Log::new(keys.gate(), Some(keys.control().verify_key()));
+        let entry = NewEntry { id: keys.entry(0), class: Class::Bulk, ttl_s: 0, payload, turn: None };
+        transfer.push(entry, world.now.as_u64());
+        world.relay.logs.insert(keys.log(), transfer);
+        offer(world, ANN, NEW, [u8::try_from(seq).unwrap(); 32], 1);
+        id
+    };
+    // What was never said, at a place that the log has yet to reach.
+    let lie = Content::text("a lie", &mut world.rng).unwrap().encode().unwrap();
+    let lie = told(&mut world, next, lie, HistoryReached::Read);
+    assert_eq!(world.texts(NEW, with_bob), ["so that there is a session", "so that there is a session", "a lie"]);
+    world.say(ANN, with_bob, "the truth");
+    world.run();
+    assert_eq!(world.texts(NEW, with_bob)[2..], ["the truth".to_owned()]);
+    assert!(world.told(NEW).contains(&"the truth".to_owned()));
+    let of_lie = world.call(NEW, |client, now, rng| client.mark_read(&with_bob, &lie, now, rng));
+    assert_eq!(of_lie, Err(Error::UnknownMessage));
+    assert_eq!(world.history(NEW, with_bob)[2].status, MessageStatus::Delivered, "of the lie nothing is left");
+    // Of what is really said there, the state that is known already does not go back.
+    let next = world.relay.logs[&log].entries.len() as u64 + 1;
+    let content = Content::text("read already", &mut world.rng).unwrap();
+    let encoded = content.encode().unwrap();
+    let id = told(&mut world, next, encoded, HistoryReached::Read);
+    assert_eq!(world.history(NEW, with_bob)[3].status, MessageStatus::Read);
+    world.call(ANN, |client, now, rng| client.send(&with_bob, &content, now, rng)).unwrap();
+    world.run();
+    let ours = &world.history(NEW, with_bob)[3];
+    assert_eq!((ours.id, ours.place), (id, Some(Seq::from_u64(next))));
+    assert_eq!(ours.status, MessageStatus::Read);
+    assert!(world.told(NEW).contains(&"read already".to_owned()));
+    world.assert_nothing_twice();
 }
 
 // spec HIST-14

@@ -309,7 +309,7 @@ impl Step<'_> {
                         content: content.into(),
                         reached: HistoryReached::Untold,
                     };
-                    self.save_message(log, entry.seq, &row);
+                    self.save_message(log, entry.seq, row)?;
                 }
                 Ok(Effect::Stays)
             }
@@ -465,7 +465,7 @@ impl Step<'_> {
                     content: envelope.frame.body().to_vec().into(),
                     reached: HistoryReached::Untold,
                 };
-                self.save_message(log, entry.seq, &message);
+                self.save_message(log, entry.seq, message)?;
                 if account != self.us.account() {
                     row.receipt_due = entry.seq;
                     self.owe_receipt(*log);
@@ -690,7 +690,18 @@ impl Step<'_> {
         Ok(PastRow::load(&self.tx, log)?.map(|past| past.conversation))
     }
 
-    pub(super) fn save_message(&mut self, log: &LogId, seq: Seq, row: &MessageRow) {
+    /// Writes down a message that we read in its log. It takes the place of what another device has told us of it.
+    fn save_message(&mut self, log: &LogId, seq: Seq, mut row: MessageRow) -> Result<(), Error> {
+        match rows::load::<MessageRow>(&self.tx, Table::Messages, &place_key(log, seq))? {
+            Some(told) if told.id == row.id => row.reached = told.reached,
+            Some(told) => self.tx.delete(Table::MessageIndex, told.id.as_bytes()),
+            None => {}
+        }
+        self.put_message(log, seq, &row);
+        Ok(())
+    }
+
+    pub(super) fn put_message(&mut self, log: &LogId, seq: Seq, row: &MessageRow) {
         let key = place_key(log, seq);
         rows::save(&mut self.tx, Table::Messages, &key, row);
         self.tx.put(Table::MessageIndex, row.id.as_bytes(), key);

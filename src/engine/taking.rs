@@ -365,7 +365,7 @@ impl Step<'_> {
                     let (sent_ms, accepted_ms) = (message.sent_ms, message.accepted_ms);
                     let row =
                         MessageRow { id, account, device, sender_seq, dedup, sent_ms, accepted_ms, content, reached };
-                    self.save_message(&lane.log, message.seq, &row);
+                    self.put_message(&lane.log, message.seq, &row);
                 }
                 id
             }
