@@ -322,6 +322,11 @@ impl HistoryDigest {
     /// Of nothing.
     pub const EMPTY: Self = Self([0; 32]);
 
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// With one message more, given by its place and its id.
     #[must_use]
     pub fn with(&self, log: &LogId, seq: Seq, message: &[u8; 32]) -> Self {

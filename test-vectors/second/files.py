@@ -1,9 +1,9 @@
 """Every file of vectors."""
 
 from . import vectors
-from .cases import conventions, direct, fanout, identity, linking, log
+from .cases import conventions, direct, fanout, history, identity, linking, log
 
-MODULES = (conventions, identity, linking, log, direct, fanout)
+MODULES = (conventions, identity, linking, log, direct, fanout, history)
 
 SUBJECT_NAMES = tuple(vectors.SUBJECTS)
 

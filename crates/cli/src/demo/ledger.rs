@@ -36,6 +36,8 @@ pub struct Ledger {
 struct Sent {
     by: String,
     meant_for: BTreeSet<String>,
+    /// Devices to which another one gave it later.
+    given_to: BTreeSet<String>,
     /// When its sender took it up; none until that is acknowledged.
     at_us: Option<u64>,
     /// Whether the acknowledgement came from the history after a crash, so that the time is not known.
@@ -102,12 +104,20 @@ impl Ledger {
         let sent = Sent {
             by: by.to_owned(),
             meant_for: meant_for.into_iter().filter(|who| who != by).collect(),
+            given_to: BTreeSet::new(),
             at_us: None,
             is_found_later: false,
             places: BTreeMap::new(),
             shown_us: BTreeMap::new(),
         };
         self.messages.insert(text.to_owned(), sent);
+    }
+
+    /// Notes that everything that `owner` has is given to `device`: it may list that, and is not waited for.
+    pub fn give(&mut self, owner: &str, device: &str) {
+        for sent in self.messages.values_mut().filter(|sent| sent.by == owner || sent.meant_for.contains(owner)) {
+            sent.given_to.insert(device.to_owned());
+        }
     }
 
     /// Whether a text was used before.
@@ -185,7 +195,7 @@ impl Ledger {
             let Some(text) = message["text"].as_str() else { continue };
             let Some(sent) = self.messages.get_mut(text) else { continue };
             let key = (who.to_owned(), text.to_owned());
-            if sent.by != who && !sent.meant_for.contains(who) {
+            if sent.by != who && !sent.meant_for.contains(who) && !sent.given_to.contains(who) {
                 self.leaked.insert(key);
                 continue;
             }

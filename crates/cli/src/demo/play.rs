@@ -85,6 +85,7 @@ impl Play {
             Step::Say { who, text } => self.say(&who, &text)?,
             Step::Start(names) => names.iter().try_for_each(|who| self.start(who))?,
             Step::Link { who, device } => self.link(&who, &device)?,
+            Step::History { who, device } => self.history(&who, &device)?,
             Step::Stop(names) => names.iter().for_each(|who| self.stop(who)),
             Step::Contact { from, to } => self.contact(&from, &to)?,
             Step::Direct(one, other) => {
@@ -119,6 +120,32 @@ impl Play {
         } else {
             self.show(who, &format!("process {process_id}, is back"));
         }
+        Ok(())
+    }
+
+    /// Gives a device what its owner has, and looks whether it shows the same where it speaks.
+    fn history(&mut self, who: &str, device: &str) -> Result<(), Failure> {
+        self.check_present(who)?;
+        self.check_present(device)?;
+        self.stage.settle()?;
+        let id = text_of(&self.stage.command(device, "/me")?, "device");
+        self.stage.ledger.give(who, device);
+        let (mark, begun_at) = (self.stage.mark(), Instant::now());
+        self.stage.command(who, &format!("/send-history #{id}"))?;
+        let complete = self.stage.wait_line(device, mark, "the history", |line| line["type"] == "history_complete")?;
+        let took_ms = begun_at.elapsed().as_millis();
+        if let Some(Place::Direct(peer)) = self.speaks_in.get(device).cloned() {
+            let listed = |reply: &Value| {
+                let lines = reply["messages"].as_array().cloned().unwrap_or_default();
+                lines.iter().map(|line| (text_of(line, "message"), text_of(line, "text"))).collect::<Vec<_>>()
+            };
+            let (old, new) = (self.stage.history(who, &peer)?, self.stage.history(device, &peer)?);
+            if listed(&old) != listed(&new) {
+                return Err(Failure::Broken { why: format!("{device} does not list with {peer} what {who} lists") });
+            }
+        }
+        let count = complete["count"].as_u64().unwrap_or_default();
+        self.show(device, &format!("lists what {who} lists: {count} messages in {took_ms} ms, the newest first"));
         Ok(())
     }
 

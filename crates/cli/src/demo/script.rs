@@ -23,6 +23,13 @@ pub enum Step {
         /// What it is called here.
         device: String,
     },
+    /// Has the first give the second everything that was said before.
+    History {
+        /// Who has it.
+        who: String,
+        /// Its device that has not.
+        device: String,
+    },
     /// Ends clients cleanly.
     Stop(Vec<String>),
     /// The first takes the invitation of the second.
@@ -157,6 +164,7 @@ fn directive(text: &str) -> Option<Step> {
     Some(match (word, words.as_slice()) {
         ("start", [_, ..]) => Step::Start(all(&words)),
         ("link", [who, device]) => Step::Link { who: (*who).into(), device: (*device).into() },
+        ("history", [who, device]) => Step::History { who: (*who).into(), device: (*device).into() },
         ("stop", [_, ..]) => Step::Stop(all(&words)),
         ("contact", [from, to]) => Step::Contact { from: (*from).into(), to: (*to).into() },
         ("direct", [one, other]) => Step::Direct((*one).into(), (*other).into()),
@@ -196,6 +204,7 @@ mod tests {
         assert!(steps.iter().any(|step| matches!(step, Step::Kill(who) if who == "relay")));
         assert!(steps.iter().any(|step| matches!(step, Step::Remove { .. })));
         assert!(steps.iter().any(|step| matches!(step, Step::Link { .. })));
+        assert!(steps.iter().any(|step| matches!(step, Step::History { .. })));
     }
 
     #[test]

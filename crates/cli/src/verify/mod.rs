@@ -9,7 +9,7 @@
 //! | `vectors` | the shape of a file, checksums, comparing |
 //! | `inputs` | reading the inputs of a vector, by name and type |
 //! | `changes` | changing values, to see that a change is noticed |
-//! | `conventions`, `identity`, `log`, `direct`, `fanout` | the subjects, by chapter of the specification |
+//! | `conventions`, `identity`, `log`, `direct`, `fanout`, `history` | the subjects, by chapter of the specification |
 //!
 //! Leaves out making vectors: `test-vectors/generate.py` does.
 
@@ -17,6 +17,7 @@ mod changes;
 mod conventions;
 mod direct;
 mod fanout;
+mod history;
 mod identity;
 mod inputs;
 mod linking;
@@ -58,8 +59,15 @@ pub(crate) struct Arguments {
 type Subject = fn(&Inputs<'_>) -> Derived;
 
 /// Every subject, by name.
-const SUBJECTS: &[&[(&str, Subject)]] =
-    &[conventions::SUBJECTS, identity::SUBJECTS, linking::SUBJECTS, log::SUBJECTS, direct::SUBJECTS, fanout::SUBJECTS];
+const SUBJECTS: &[&[(&str, Subject)]] = &[
+    conventions::SUBJECTS,
+    identity::SUBJECTS,
+    linking::SUBJECTS,
+    log::SUBJECTS,
+    direct::SUBJECTS,
+    fanout::SUBJECTS,
+    history::SUBJECTS,
+];
 
 fn subject(name: &str) -> Option<Subject> {
     SUBJECTS.iter().copied().flatten().find(|(known, _)| *known == name).map(|(_, subject)| *subject)
