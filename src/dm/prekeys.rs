@@ -297,6 +297,7 @@ const COUNTERS: &[u8] = &[0];
 const SIGNED: u8 = 1;
 const PAIR: u8 = 2;
 const SEEN: u8 = 3;
+const SEEN_COUNT: u8 = 4;
 
 /// How many rows are read at once when old ones are looked for.
 const PAGE: usize = 64;
@@ -467,22 +468,26 @@ pub(super) fn note_ephemeral(tx: &mut Tx<'_>, signed: PrekeyId, ephemeral: &DhPu
     if tx.get(Table::Prekeys, &key)?.is_some() {
         return Err(DmError::Replay);
     }
-    let seen = tx.scan_prefix(Table::Prekeys, &row_key(SEEN, signed), Direction::Ascending, DM_REPLAY_MEMORY_MAX)?;
-    if seen.len() == DM_REPLAY_MEMORY_MAX {
+    let count_key = row_key(SEEN_COUNT, signed);
+    let count: u32 = tx.get(Table::Prekeys, &count_key)?.map_or(Ok(0), |row| decode_row(&row))?;
+    if count as usize >= DM_REPLAY_MEMORY_MAX {
         return Err(DmError::ReplayMemoryFull);
     }
+    tx.put(Table::Prekeys, &count_key, encode(&(count + 1)));
     tx.put(Table::Prekeys, &key, [VERSION]);
     Ok(())
 }
 
-/// Deletes signed prekeys whose successor is older than the grace, and what was remembered of their use (rule DM-08).
+/// Deletes signed prekeys that were replaced and of which no first message can be on its way, and what was remembered of their
+/// use (rule DM-08).
 fn delete_old_signed(tx: &mut Tx<'_>, now: UnixMs) -> Result<(), DmError> {
     let rows = tx.scan_prefix(Table::Prekeys, &[SIGNED], Direction::Ascending, PAGE)?;
     let terms: Result<Vec<Terms>, DmError> =
         rows.iter().map(|(_, row)| decode_row::<SignedRow>(row).map(|row| row.dh_terms)).collect();
     for pair in terms?.windows(2) {
-        let [old, successor] = pair else { continue };
-        if now.since(successor.not_before) > DM_PREKEY_GRACE {
+        let [old, _] = pair else { continue };
+        if old.is_over(now) {
+            tx.delete(Table::Prekeys, &row_key(SEEN_COUNT, old.id));
             tx.delete(Table::Prekeys, &row_key(SIGNED, old.id));
             delete_prefix(tx, &row_key(SEEN, old.id))?;
         }
@@ -515,5 +520,31 @@ fn delete_prefix(tx: &mut Tx<'_>, prefix: &[u8]) -> Result<(), DmError> {
         for (key, _) in &rows {
             tx.delete(Table::Prekeys, key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{MemoryStore, Overlay};
+
+    // spec DM-17
+    #[test]
+    fn a_signed_prekey_takes_as_many_first_messages_as_are_remembered_and_its_successor_goes_on() {
+        let (store, overlay) = (MemoryStore::new(), Overlay::default());
+        let mut tx = Tx::new(&store, &overlay);
+        let ephemeral = |n: usize| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&n.to_be_bytes());
+            DhPublic::from_bytes(bytes)
+        };
+        let [signed, successor] = [PrekeyId(1), PrekeyId(2)];
+        for n in 0..DM_REPLAY_MEMORY_MAX {
+            assert_eq!(note_ephemeral(&mut tx, signed, &ephemeral(n)), Ok(()));
+        }
+        assert_eq!(note_ephemeral(&mut tx, signed, &ephemeral(7)), Err(DmError::Replay));
+        let one_more = ephemeral(DM_REPLAY_MEMORY_MAX);
+        assert_eq!(note_ephemeral(&mut tx, signed, &one_more), Err(DmError::ReplayMemoryFull));
+        assert_eq!(note_ephemeral(&mut tx, successor, &one_more), Ok(()));
     }
 }
