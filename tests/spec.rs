@@ -34,12 +34,15 @@ fn rules(chapter: &str) -> Vec<(Id, String)> {
     rules
 }
 
-/// The id at the beginning of `text`, and what follows it: capital letters, a dash, exactly two digits.
+/// The id at the beginning of `text`, and what follows it: capital letters, a dash, two or three digits.
 fn leading_id(text: &str) -> Option<(Id, &str)> {
     let letters = text.bytes().take_while(u8::is_ascii_uppercase).count();
     let digits = text.get(letters + 1..)?.bytes().take_while(u8::is_ascii_digit).count();
-    let whole = (2..=6).contains(&letters) && text.as_bytes()[letters] == b'-' && digits == 2;
-    whole.then(|| (text[..letters + 3].to_owned(), &text[letters + 3..]))
+    let whole = (2..=6).contains(&letters)
+        && text.as_bytes()[letters] == b'-'
+        && (digits == 2 || digits == 3 && text.as_bytes()[letters + 1] != b'0');
+    let end = letters + 1 + digits;
+    whole.then(|| (text[..end].to_owned(), &text[end..]))
 }
 
 /// Every rule that a source text cites.
@@ -53,7 +56,7 @@ fn citations(source: &str) -> BTreeSet<Id> {
         while let Some((id, behind)) = leading_id(rest) {
             let (chapter, first) = id.split_once('-').expect("an id has a dash");
             let (last, behind) = range_end(behind, chapter).unwrap_or((first, behind));
-            let number = |digits: &str| digits.parse::<u8>().expect("two digits");
+            let number = |digits: &str| digits.parse::<u16>().expect("two or three digits");
             cited.extend((number(first)..=number(last)).map(|n| format!("{chapter}-{n:02}")));
             rest = next_in_list(behind);
         }
@@ -65,8 +68,8 @@ fn citations(source: &str) -> BTreeSet<Id> {
 fn range_end<'t>(text: &'t str, chapter: &str) -> Option<(&'t str, &'t str)> {
     let end = text.strip_prefix("..")?;
     let end = end.strip_prefix(chapter).and_then(|end| end.strip_prefix('-')).unwrap_or(end);
-    let digits = end.get(..2).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-    Some((digits, &end[2..]))
+    let len = end.bytes().take_while(u8::is_ascii_digit).count();
+    (2..=3).contains(&len).then(|| end.split_at(len))
 }
 
 /// Steps over what separates two ids of one list, over the end of a comment line too.
@@ -129,18 +132,21 @@ fn every_citation_names_a_rule_that_exists() {
 fn the_scanner_finds_rules_and_their_musts() {
     let chapter = "Intro with **DM-09** inside a line, which is no rule.\n\n\
                    **DM-10** A sender MUST pad.\n**DM-11** A sender may wait,\nbut MUST NOT forget.\n\n\
-                   Text that MUST not count.\n- **DM-12** Nothing is asked.\n\n| DM-13 | MUST |\n**DM-014** MUST.\n";
+                   Text that MUST not count.\n- **DM-12** Nothing is asked.\n\n| DM-13 | MUST |\n**DM-014** MUST.\n**DM-110** MUST.\n";
     let found: Vec<(Id, bool)> = rules(chapter).into_iter().map(|(id, text)| (id, text.contains("MUST"))).collect();
-    let expected = [("DM-10", true), ("DM-11", true), ("DM-12", false)].map(|(id, must)| (id.to_owned(), must));
+    let expected =
+        [("DM-10", true), ("DM-11", true), ("DM-12", false), ("DM-110", true)].map(|(id, must)| (id.to_owned(), must));
     assert_eq!(found, expected);
 }
 
 #[test]
 fn the_scanner_finds_citations_lists_and_ranges_and_nothing_else() {
     let source = "// spec DM-01\n// A-DM-02, spec DM-03, DM-04 and DM-05; A-DM-06, row DM-07\n\
-                  // spec RELAY-08..10, spec RELAY-12..RELAY-13,\n// RELAY-14: why\n// row DM-20, inspec DM-21, spec DM-222\n";
-    let expected =
-        ["DM-01", "DM-03", "DM-04", "DM-05", "RELAY-08", "RELAY-09", "RELAY-10", "RELAY-12", "RELAY-13", "RELAY-14"];
+                  // spec RELAY-08..10, spec RELAY-12..RELAY-13,\n// RELAY-14: why\n// row DM-20, inspec DM-21, spec DM-2222, spec DM-110..112\n";
+    let expected = [
+        "DM-01", "DM-03", "DM-04", "DM-05", "DM-110", "DM-111", "DM-112", "RELAY-08", "RELAY-09", "RELAY-10",
+        "RELAY-12", "RELAY-13", "RELAY-14",
+    ];
     assert_eq!(citations(source).into_iter().collect::<Vec<_>>(), expected);
 }
 
