@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use sim::{Joiner, World};
 use undertone::Error;
+use undertone::conversation::ConversationId;
 use undertone::engine::{Client, Event, Input, Signal};
 use undertone::identity::linking::{Abort, LINKING_TIME_MAX, LinkingCode, LinkingError, Offer};
-use undertone::identity::{Capability, DeviceId, IdentityError, LIST_LIFETIME, Role};
-use undertone::store::{MemoryStore, Table};
+use undertone::identity::{Capability, DeviceId, IdentityError, LIST_LIFETIME, LocalIdentity, Role};
+use undertone::store::{MemoryStore, Overlay, Table, Tx};
 use undertone::time::UnixMs;
 use undertone_wire::frame::{Request, SlotKind};
 
@@ -457,8 +458,10 @@ fn a_removed_device_learns_it_and_so_do_the_others() {
     let primary = device(&world, tablet);
     assert_eq!(remove(&mut world, 0, primary), Err(Error::Identity(IdentityError::PrimaryDevice)));
     remove(&mut world, 0, removed).unwrap();
-    assert_eq!(remove(&mut world, 0, removed), Err(Error::Identity(IdentityError::UnknownDevice)));
+    assert!(!world.events(0).contains(&Event::DeviceRemoved { account, device: removed }), "the directory decides");
+    remove(&mut world, 0, removed).unwrap();
     world.run();
+    assert_eq!(remove(&mut world, 0, removed), Err(Error::Identity(IdentityError::UnknownDevice)));
     assert_eq!(devices(&world, 0), [own, primary]);
     assert!(world.events(0).contains(&Event::DeviceRemoved { account, device: removed }));
     for node in [laptop, tablet] {
@@ -566,4 +569,101 @@ fn a_linked_device_talks_in_the_conversations_that_were_there_before() {
     world.run();
     assert_eq!(world.texts(0, id).len(), 4);
     assert!(!world.texts(laptop, id).contains(&"without the laptop".to_owned()));
+}
+
+/// A suspicion of forked lists, or sending that is held, anywhere.
+fn doubts(world: &World) -> usize {
+    let told = world.nodes.iter().flat_map(sim::Node::told_once);
+    told.filter(|event| matches!(event, Event::Suspicion { .. } | Event::SendingHeld { .. })).count()
+}
+
+/// How many devices a device knows of its account, and which version its list has.
+fn own_list(world: &World, node: usize) -> (usize, u64) {
+    let us = LocalIdentity::load(&Tx::new(&world.nodes[node].store, &Overlay::default())).unwrap().unwrap();
+    (us.own_devices().devices().len(), us.device_list().list_version().as_u64())
+}
+
+/// One person with two primary devices and three more, and another person who talks with them.
+fn two_primaries(seed: u64) -> (World, ConversationId, usize, [usize; 3]) {
+    let mut world = World::of(seed, &["ann", "bob"]);
+    let id = world.befriend(0, 1);
+    world.run();
+    let second = world.link(0, Role::Primary);
+    world.run();
+    let others = [(); 3].map(|()| {
+        let node = world.enlist(0);
+        world.connect(node);
+        world.run();
+        node
+    });
+    world.say(second, id, "all here");
+    world.run();
+    assert_eq!(own_list(&world, second).0, 5);
+    (world, id, second, others)
+}
+
+// spec ID-80: what one signs on an old list, and what both sign at once, ends in one list.
+#[test]
+fn two_primary_devices_that_remove_at_once_sign_no_two_lists_of_one_version() {
+    let (base, id, second, [third, fourth, fifth]) = two_primaries(60);
+    for is_offline in [false, true] {
+        let mut world = base.fork(u64::from(is_offline));
+        world.connect_all();
+        world.run();
+        if is_offline {
+            world.disconnect(0);
+        }
+        world.expel(second, third);
+        world.expel(0, fourth);
+        world.expel(0, fifth);
+        if is_offline {
+            world.run();
+            assert_eq!(
+                own_list(&world, 0).0,
+                5,
+                "nothing is signed, and nothing is told, before the directory is asked"
+            );
+            assert!(!world.events(0).iter().any(|event| matches!(event, Event::DeviceRemoved { .. })));
+            world.crash(0);
+            world.connect(0);
+        }
+        world.run();
+        let version = own_list(&base, 0).1;
+        for node in [0, second] {
+            assert_eq!(own_list(&world, node), (2, version + 3), "offline: {is_offline}, node {node}");
+            let told = world.nodes[node].told_once();
+            let removed = told.iter().filter(|event| matches!(event, Event::DeviceRemoved { .. })).count();
+            assert_eq!(removed, 3, "each is told once");
+        }
+        assert_eq!(world.nodes[1].client.devices(&world.account(0)).unwrap().len(), 2);
+        assert_eq!(doubts(&world), 0);
+        let left: Vec<_> = [0, second].iter().map(|node| world.nodes[*node].store.rows(Table::Intents)).collect();
+        assert!(left.iter().flatten().all(|(_, row)| row[1] != 9), "no removal is left to be done");
+        world.say(0, id, "we two");
+        world.run();
+        for node in [0, 1, second] {
+            assert_eq!(world.texts(node, id).last().unwrap(), "we two");
+        }
+    }
+}
+
+// spec ID-80, ID-61: of two renewals of one list one is taken, and the other device takes it over.
+#[test]
+fn two_primary_devices_that_renew_at_once_sign_no_two_lists_of_one_version() {
+    let (base, id, second, _) = two_primaries(61);
+    let version = own_list(&base, 0).1;
+    for seed in 0..4 {
+        let mut world = base.fork(seed);
+        world.now = world.now.after(std::time::Duration::from_secs(60 * 86_400));
+        world.relay.now_ms = world.now.as_u64();
+        world.connect_all();
+        world.run();
+        for node in [0, second] {
+            assert_eq!(own_list(&world, node), (5, version + 1), "node {node}");
+        }
+        assert_eq!(doubts(&world), 0);
+        world.say(second, id, "still one");
+        world.run();
+        assert_eq!(world.texts(1, id).last().unwrap(), "still one");
+    }
 }

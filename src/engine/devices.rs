@@ -27,7 +27,8 @@ impl<S: StoreView> Client<S> {
     /// carries request and grant over a channel that nobody else can read or write. The grant is a secret.
     ///
     /// # Errors
-    /// `Misuse` if we do not hold the account key, or for a request that does not verify; `Storage`.
+    /// `Misuse` if we do not hold the account key, while another change of the list is on its way to the directory, or for a
+    /// request that does not verify; `Storage`.
     pub fn certify_device(
         &mut self,
         request: &DeviceRequest,
@@ -41,6 +42,9 @@ impl<S: StoreView> Client<S> {
 
 impl Step<'_> {
     fn certify_device(&mut self, request: &DeviceRequest, role: Role) -> Result<Grant, Error> {
+        if self.has_candidate()? {
+            return Err(Error::LinkingUnderWay);
+        }
         let relay = RelayUrl::new(&ClientRow::load(&self.tx)?.relay_url())?;
         let grant = self.us.certify(&mut self.tx, request, role, relay, self.now)?;
         self.own_list_signed()?;

@@ -51,6 +51,10 @@ pub(super) struct Link {
     /// The intents that are stored.
     pub(super) intents: Arc<BTreeSet<u64>>,
     busy: BTreeSet<u64>,
+    /// Whether the directory has said on this connection which list of our account is the newest.
+    pub(super) has_own_list: bool,
+    /// Whether it has refused one of ours since, for another one that it has.
+    pub(super) is_list_refused: bool,
     /// The transfer logs that were created and proven on this connection.
     pub(super) transfers: BTreeSet<LogId>,
     retries: Arc<BTreeMap<u64, Retry>>,
@@ -279,6 +283,8 @@ impl Step<'_> {
         self.link.requests.clear();
         self.link.busy.clear();
         self.link.transfers.clear();
+        self.link.has_own_list = false;
+        self.link.is_list_refused = false;
         Arc::make_mut(&mut self.link.retries).clear();
         for link in self.link.logs.values_mut() {
             let LogLink { receipt_at, commit_at, successor_at, .. } = *link;
@@ -747,6 +753,7 @@ impl Step<'_> {
             Intent::Lookup { purpose: Purpose::Mend, stage, .. } if !self.goes_on_mending(ordinal, &stage)? => {
                 return Ok(());
             }
+            Intent::RemoveDevice { device } => return self.pursue_removal(ordinal, &device),
             Intent::Vouch { log, at } => {
                 if at > now {
                     Arc::make_mut(&mut self.link.retries).insert(ordinal, Retry { attempts: 0, at });
@@ -819,6 +826,7 @@ impl Step<'_> {
         let now = self.now;
         let due = |at: Option<UnixMs>| at.is_some_and(|at| at <= now);
         if due(self.link.upkeep_at) && self.link.is_online() {
+            self.link.is_list_refused = false;
             self.ask_own_list();
             self.upkeep()?;
         }

@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use undertone_wire::VLBytes;
 use undertone_wire::frame::{Entry, Request, SlotKind};
 use undertone_wire::id::{ConnectionNonce, EntryId, LogId, Seq, ServerId, SlotId, TakeId};
 use undertone_wire::refusal::Refusal;
@@ -29,7 +30,7 @@ use crate::identity::linking::{
     Round,
 };
 use crate::identity::{
-    AccountId, Adoption, DEVICES_MAX, Device, DeviceId, DeviceList, IdentityError, RelayUrl, Renewal, Role, peers,
+    AccountId, Adoption, DEVICES_MAX, Device, DeviceId, DeviceList, IdentityError, RelayUrl, Role, peers,
 };
 use crate::store::{StoreView, Table};
 use crate::time::UnixMs;
@@ -158,6 +159,8 @@ impl Step<'_> {
             return Err(IdentityError::TooManyDevices.into());
         }
         let Some((_, server)) = self.link.connection() else { return Err(Error::Offline) };
+        // Another device of ours may have changed the list since; a person needs longer to compare than this takes.
+        self.ask_own_list();
         let mut post = Postbox::new(self.rng);
         let (state, opening) = OldOpened::open(offer, post.mailbox(), &server, self.now, self.rng)?;
         post.post(*offer.mailbox(), opening, self.rng);
@@ -285,6 +288,12 @@ impl Step<'_> {
     fn grant(&mut self, post: &Postbox, new: Mailbox, role: Role, ready: OldReady) -> Result<(), Error> {
         let relay = RelayUrl::new(&ClientRow::load(&self.tx)?.relay_url())?;
         let request = ready.request().clone();
+        if self.has_candidate()? {
+            let entry = EntryId::from_bytes(random_array(self.rng));
+            self.request_deposit(new, entry, ready.abort(Abort::Failed));
+            self.end_linking(post, LinkingError::Refused);
+            return Ok(());
+        }
         let grant = match self.us.certify(&mut self.tx, &request, role, relay, self.now) {
             Ok(grant) => grant,
             Err(IdentityError::Store(error)) => return Err(error.into()),
@@ -306,9 +315,57 @@ impl Step<'_> {
     }
 
     fn remove_device(&mut self, device: &DeviceId) -> Result<(), Error> {
-        self.us.remove_device(&mut self.tx, device, self.now)?;
-        self.own_list_signed()?;
-        self.event(EventRow::DeviceRemoved { account: self.us.account(), device: *device })
+        // What will never be possible is refused at once.
+        self.us.list_without(device, self.now)?;
+        self.intend(&Intent::RemoveDevice { device: *device }).map(|_| ())
+    }
+
+    /// Signs a list without a device on top of the newest one, and has it published; nothing is signed before the directory
+    /// has said which that is, and while another list of ours is on its way to it (rule ID-80).
+    pub(super) fn pursue_removal(&mut self, ordinal: u64, device: &DeviceId) -> Result<(), Error> {
+        if self.us.own_devices().device(device).is_none() {
+            self.end_intent(ordinal);
+            return Ok(());
+        }
+        if !self.link.has_own_list || self.is_publishing_list()? {
+            return Ok(());
+        }
+        match self.us.list_without(device, self.now) {
+            Ok(list) => {
+                // If it is refused, the next attempt is not made at once, whatever the relay says.
+                self.delay_intent(ordinal, &Refusal::Unknown);
+                self.publish_candidate(&list)
+            }
+            Err(_) => {
+                self.end_intent(ordinal);
+                Ok(())
+            }
+        }
+    }
+
+    /// Publishes a list that becomes ours once the directory has taken it.
+    fn publish_candidate(&mut self, list: &DeviceList) -> Result<(), Error> {
+        let (version, body, items) = (list.list_version().as_u64(), list.encode().into(), Vec::new());
+        self.intend(&Intent::Publish { kind: SlotKind::DeviceList, version, body, items }).map(|_| ())
+    }
+
+    /// The directory has taken a list of ours, which is the newest then; or it has another one.
+    pub(super) fn own_list_published(&mut self, body: &[u8]) -> Result<(), Error> {
+        let list = DeviceList::decode(body)?;
+        match self.adopt_own_list(&list) {
+            Ok(Adoption::Newer) => self.follow_own_list(),
+            Ok(_) => Ok(()),
+            Err(error) if error.poisons() => Err(error),
+            // Meanwhile we know of a newer one.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Another device of our account has been faster: its list is taken over, and what is still to be changed comes on top.
+    pub(super) fn own_list_refused(&mut self) {
+        self.link.has_own_list = false;
+        self.link.is_list_refused = true;
+        self.ask_own_list();
     }
 
     /// A linking that has taken too long ends.
@@ -373,9 +430,14 @@ impl Step<'_> {
 
     /// What the directory has of it; none if nothing.
     pub(super) fn own_list_taken(&mut self, body: Option<&[u8]>) -> Result<(), Error> {
+        self.link.has_own_list = true;
         let list = body.and_then(|body| DeviceList::decode(body).ok());
         match list.as_ref().map(|list| self.adopt_own_list(list)) {
             Some(Err(error)) if error.poisons() => return Err(error),
+            // Ours, though the directory has not told us yet that it took it.
+            Some(Ok(Adoption::Newer)) if self.lists_under_way()?.iter().any(|(_, it)| Some(it.as_slice()) == body) => {
+                self.follow_own_list()?;
+            }
             Some(Err(Error::Identity(IdentityError::DeviceListForked { .. } | IdentityError::ListChainBroken))) => {
                 let us = self.us.account();
                 if let Some(list) = list {
@@ -390,10 +452,11 @@ impl Step<'_> {
             }
             _ => {}
         }
-        if self.us.renew_list(&mut self.tx, self.now) == Renewal::Signed {
-            self.own_list_signed()?;
+        match self.us.renewed_list(self.now) {
+            // After a refusal it can wait for the next day, or connection.
+            Some(list) if !self.link.is_list_refused && !self.is_publishing_list()? => self.publish_candidate(&list),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Takes over a list of our own account that was signed on another device, and tells what is new in it.
@@ -418,15 +481,27 @@ impl Step<'_> {
         Ok(adoption)
     }
 
-    /// Whether our list is on its way to the directory.
-    fn is_publishing_list(&self) -> Result<bool, Error> {
+    /// The lists of ours that are on their way to the directory, encoded, with their versions.
+    fn lists_under_way(&self) -> Result<Vec<(u64, VLBytes)>, Error> {
+        let mut lists = Vec::new();
         for ordinal in self.link.intents.iter() {
             let intent = rows::load::<Intent>(&self.tx, Table::Intents, &ordinal.to_be_bytes())?;
-            if matches!(intent, Some(Intent::Publish { kind: SlotKind::DeviceList, .. })) {
-                return Ok(true);
+            if let Some(Intent::Publish { kind: SlotKind::DeviceList, version, body, .. }) = intent {
+                lists.push((version, body));
             }
         }
-        Ok(false)
+        Ok(lists)
+    }
+
+    /// Whether our list is on its way to the directory.
+    fn is_publishing_list(&self) -> Result<bool, Error> {
+        Ok(!self.lists_under_way()?.is_empty())
+    }
+
+    /// Whether a list is on its way to the directory that is not ours yet: no other one of its version may be signed.
+    pub(super) fn has_candidate(&self) -> Result<bool, Error> {
+        let ours = self.us.device_list().list_version().as_u64();
+        Ok(self.lists_under_way()?.iter().any(|(version, _)| *version > ours))
     }
 }
 

@@ -209,6 +209,9 @@ impl Step<'_> {
                 if row.secret.as_slice().is_empty() { Ok(()) } else { self.lose_gate(log, row) }
             }
             (Intent::Publish { kind, version, body, .. }, Reply::Published { .. }) => {
+                if kind == SlotKind::DeviceList {
+                    self.own_list_published(body.as_slice())?;
+                }
                 self.end_intent(ordinal);
                 self.shelved(kind, version, body)
             }

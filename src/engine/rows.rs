@@ -705,6 +705,9 @@ pub(super) enum Intent {
     /// Creating a log.
     #[tls_codec(discriminant = 2)]
     Create { log: LogId },
+    /// Taking a device off our account's list.
+    #[tls_codec(discriminant = 9)]
+    RemoveDevice { device: DeviceId },
     /// Introducing to a direct log, at that moment, whoever has not been heard in it.
     #[tls_codec(discriminant = 8)]
     Vouch { log: LogId, at: UnixMs },

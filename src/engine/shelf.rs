@@ -143,8 +143,10 @@ impl Step<'_> {
                 let address = self.address()?;
                 self.publish(kind, version + 1, address, Vec::new())
             }
-            // Only the account signs device lists, and it signs no version twice.
-            SlotKind::DeviceList => Ok(()),
+            SlotKind::DeviceList => {
+                self.own_list_refused();
+                Ok(())
+            }
         }
     }
 }

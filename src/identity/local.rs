@@ -200,6 +200,16 @@ impl LocalIdentity {
     /// [`IdentityError::NoAccountKey`]; [`IdentityError::OwnDevice`]; [`IdentityError::UnknownDevice`];
     /// [`IdentityError::PrimaryDevice`]. Nothing was changed then.
     pub fn remove_device(&mut self, tx: &mut Tx<'_>, device: &DeviceId, now: UnixMs) -> Result<(), IdentityError> {
+        let list = self.list_without(device, now)?;
+        self.hold(tx, list);
+        Ok(())
+    }
+
+    /// The next list, signed, without a device; ours stays as it is until the directory has taken it (rule ID-80).
+    ///
+    /// # Errors
+    /// As [`LocalIdentity::remove_device`].
+    pub fn list_without(&self, device: &DeviceId, now: UnixMs) -> Result<DeviceList, IdentityError> {
         let key = self.listing_key()?;
         if *device == self.device.id() {
             return Err(IdentityError::OwnDevice);
@@ -209,9 +219,7 @@ impl LocalIdentity {
             return Err(IdentityError::PrimaryDevice);
         }
         let rest = self.device_list().devices().iter().filter(|other| other.id() != *device).cloned().collect();
-        let list = self.device_list().next(key, rest, now.after(LIST_LIFETIME));
-        self.hold(tx, list);
-        Ok(())
+        Ok(self.device_list().next(key, rest, now.after(LIST_LIFETIME)))
     }
 
     /// Replaces our copy of the account's list by a newer one, signed on another device, whatever its age (rule ID-68).
@@ -233,13 +241,16 @@ impl LocalIdentity {
     /// Signs the next device list if the present one nears its expiry, and writes it. Says whether it did: the new list
     /// is then to be published. Does nothing on a device without the account key, or that was removed.
     pub fn renew_list(&mut self, tx: &mut Tx<'_>, now: UnixMs) -> Renewal {
-        let Ok(key) = self.listing_key() else { return Renewal::NotDue };
-        if now < self.renewal_due() {
-            return Renewal::NotDue;
-        }
-        let list = self.device_list().next(key, self.device_list().devices().to_vec(), now.after(LIST_LIFETIME));
+        let Some(list) = self.renewed_list(now) else { return Renewal::NotDue };
         self.hold(tx, list);
         Renewal::Signed
+    }
+
+    /// The next list, signed, if the present one nears its expiry; ours stays as it is until the directory has taken it
+    /// (rule ID-80).
+    pub fn renewed_list(&self, now: UnixMs) -> Option<DeviceList> {
+        let key = self.listing_key().ok().filter(|_| now >= self.renewal_due())?;
+        Some(self.device_list().next(key, self.device_list().devices().to_vec(), now.after(LIST_LIFETIME)))
     }
 
     /// When this device is to sign the list anew, if it can: one day after each primary device that stands before it.
