@@ -1,4 +1,5 @@
-//! The house keeps its walls: layers, who may name which crate, what depends on what, and which fuzz targets exist.
+//! The house keeps its walls: layers, who may name which crate, what depends on what, which fuzz targets exist, and
+//! which numbers stand for what on disk.
 //! ARCHITECTURE.md says the same in words.
 
 mod repository;
@@ -249,6 +250,36 @@ fn every_fuzz_target_is_declared_and_every_declared_one_exists() {
         .collect();
     assert!(!exist.is_empty());
     assert_eq!(declared, exist, "left: fuzz/Cargo.toml, right: fuzz/fuzz_targets");
+}
+
+/// The numbers that a source gives to the variants of its enums on disk and on the wire, by enum; twice the same is a fault
+/// that `tls_codec` does not see.
+fn repeated_discriminants(code: &str) -> Vec<String> {
+    let (mut of, mut seen, mut repeated) = (String::new(), BTreeSet::new(), Vec::new());
+    for line in code.lines().map(str::trim) {
+        if let Some((_, name)) =
+            line.split_once("enum ").filter(|(front, _)| front.is_empty() || front.starts_with("pub"))
+        {
+            of = name.trim_end_matches([' ', '{']).to_owned();
+            seen.clear();
+        }
+        let number = line.strip_prefix("#[tls_codec(discriminant = ").and_then(|rest| rest.strip_suffix(")]"));
+        if let Some(number) = number.filter(|number| !seen.insert((*number).to_owned())) {
+            repeated.push(format!("{of}: {number}"));
+        }
+    }
+    repeated
+}
+
+#[test]
+fn no_two_variants_of_an_enum_share_a_number() {
+    let sources = ["src", "crates"].into_iter().flat_map(|dir| repository::files(dir, "rs"));
+    for (path, source) in sources {
+        assert_eq!(repeated_discriminants(&source), Vec::<String>::new(), "{path}");
+    }
+    let twice = "pub enum A {\n#[tls_codec(discriminant = 1)]\nB,\n#[tls_codec(discriminant = 1)]\nC,\n}\n\
+                 enum D {\n#[tls_codec(discriminant = 1)]\nE,\n}";
+    assert_eq!(repeated_discriminants(twice), ["A: 1"]);
 }
 
 #[test]
