@@ -33,7 +33,7 @@ use super::{DmError, SessionId, all_or_nothing, decode, decode_row, encode};
 /// One device's share of a direct message.
 #[derive(Clone, PartialEq, Eq, Debug, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct Wrap {
-    /// The encoded [`Handshake`](super::Handshake) of the session, or nothing.
+    /// The encoded [`Handshake`] of the session, or nothing.
     pub handshake: Vec<u8>,
     /// The ratchet message.
     pub message: Vec<u8>,
