@@ -442,6 +442,26 @@ fn a_primary_device_gets_the_account_key_when_it_has_shown_that_it_is_there() {
     assert!(!devices(&world, tablet).contains(&device(&world, linked)));
 }
 
+// spec ID-79, spec ID-80: while a removal waits for the directory, the device that it is about gets no key.
+#[test]
+fn who_is_to_be_removed_gets_no_account_key_meanwhile() {
+    let mut world = World::of(19, &["ann"]);
+    let mut joiner = compared(&mut world, Role::Primary);
+    confirm_new(&mut world, &mut joiner).unwrap();
+    confirm_old(&mut world).unwrap();
+    joiner.run(&mut world);
+    let unwanted = devices(&world, 0)[1];
+    world.disconnect(0);
+    world.call(0, |client, now, rng| client.remove_device(&unwanted, now, rng)).unwrap();
+    let new = joiner.into_node(&mut world).unwrap();
+    // Its heartbeat lies in the inbox of the old device, which reads it before the directory has said anything.
+    world.connect(0);
+    world.run();
+    assert_eq!(devices(&world, 0).len(), 1);
+    let us = LocalIdentity::load(&Tx::new(&world.nodes[new].store, &Overlay::default())).unwrap().unwrap();
+    assert!(us.account_key().is_none());
+}
+
 // spec ID-66, spec ID-68, A-DM-31
 #[test]
 fn a_removed_device_learns_it_and_so_do_the_others() {

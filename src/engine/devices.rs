@@ -63,9 +63,11 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// A device has shown that it keeps its state: if we owe it the account key, it gets it now (rule ID-79).
+    /// A device has shown that it keeps its state: if we owe it the account key, it gets it now (rule ID-79), unless a person
+    /// has asked meanwhile to have it removed.
     pub(super) fn pay_key(&mut self, device: &Device) -> Result<(), Error> {
-        if !self.us.owes_key(&device.id()) || !self.us.signs_lists() {
+        let id = device.id();
+        if !self.us.owes_key(&id) || !self.us.signs_lists() || self.is_being_removed(&id)? {
             return Ok(());
         }
         let grant = self.us.grant_key(&mut self.tx, &device.id())?.encode();

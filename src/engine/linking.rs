@@ -320,6 +320,17 @@ impl Step<'_> {
         self.intend(&Intent::RemoveDevice { device: *device }).map(|_| ())
     }
 
+    /// Whether the removal of a device waits for the directory.
+    pub(super) fn is_being_removed(&self, device: &DeviceId) -> Result<bool, Error> {
+        for ordinal in self.link.intents.iter() {
+            let intent = rows::load::<Intent>(&self.tx, Table::Intents, &ordinal.to_be_bytes())?;
+            if matches!(intent, Some(Intent::RemoveDevice { device: of }) if of == *device) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Signs a list without a device on top of the newest one, and has it published; nothing is signed before the directory
     /// has said which that is, and while another list of ours is on its way to it (rule ID-80).
     pub(super) fn pursue_removal(&mut self, ordinal: u64, device: &DeviceId) -> Result<(), Error> {
