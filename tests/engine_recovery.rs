@@ -12,6 +12,7 @@ use undertone::dm::Trouble;
 use undertone::engine::Event;
 use undertone::store::Table;
 use undertone_wire::frame::{Entry, EntryContent, NewEntry, Request, SlotKind};
+use undertone_wire::id::Generation;
 
 const ALICE: usize = 0;
 const BOB: usize = 1;
@@ -290,6 +291,45 @@ fn thousands_of_messages_in_two_logs_of_one_session_are_all_read() {
     world.run();
     let read = ids.map(|id| world.texts(second, id).len());
     assert_eq!(read, [30 + 1, 1_600 + 1]);
+    assert_eq!(troubles(&world, second), []);
+}
+
+// A-DM-40, spec DEL-96: a turn waits as what stands before it does, and leaves out nobody for whom it was sealed.
+#[test]
+fn a_turn_waits_for_what_stands_in_another_log() {
+    let mut world = World::of(17, &["alice", "bob", "carol"]);
+    let carol = 2;
+    let second = world.enlist(ALICE);
+    world.connect(second);
+    world.run();
+    let ids = [world.befriend(ALICE, BOB), world.befriend(ALICE, carol)];
+    world.run();
+    for id in ids {
+        world.say(second, id, "I am here");
+        world.run();
+    }
+    for node in [second, BOB, carol] {
+        world.disconnect(node);
+    }
+    for (id, count) in [(ids[0], 20), (ids[1], 1_400)] {
+        for number in 0..count {
+            world.say(ALICE, id, &number.to_string());
+        }
+        world.run();
+    }
+    let third = world.enlist(ALICE);
+    world.run();
+    world.connect(third);
+    world.run();
+    world.say(ALICE, ids[0], "behind the turn");
+    world.run();
+    let logs = ids.map(|id| world.nodes[ALICE].client.log_of(&id).unwrap().unwrap());
+    assert!(logs.iter().all(|log| world.relay.logs[log].generation() > Generation::FIRST), "both have turned");
+    world.connect(second);
+    world.run();
+    world.run();
+    assert_eq!(ids.map(|id| world.texts(second, id).len()), [1 + 20 + 1, 1 + 1_400]);
+    assert_eq!(ids.map(|id| world.nodes[second].client.log_of(&id).unwrap().unwrap()), logs);
     assert_eq!(troubles(&world, second), []);
 }
 

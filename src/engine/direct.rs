@@ -429,6 +429,8 @@ impl Step<'_> {
                 Some(_) => Err(Reason::VoidTurn),
                 None => Err(Reason::Malformed),
             },
+            // It was sealed for us, and will open when what stands in front of it in another log is read (rule DEL-96).
+            Err(refused) if self.heard.is_waiting() => return Err(refused),
             Err(Refused::Because(reason)) => Err(reason),
             Err(stop) => return Err(stop),
         };

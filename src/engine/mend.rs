@@ -59,6 +59,11 @@ impl Heard {
         std::mem::take(&mut self.has_shown)
     }
 
+    /// Whether the last message waits for other logs.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.jump.is_some()
+    }
+
     /// How far the last message jumps, if it waits for other logs.
     pub(super) fn take_jump(&mut self) -> Option<u32> {
         self.jump.take()
