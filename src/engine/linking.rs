@@ -114,7 +114,8 @@ impl<S: StoreView> Client<S> {
         self.step(now, rng, |step| step.cancel_link(), None)
     }
 
-    /// Removes a device of ours: the next list leaves it out, and what is sent from now on is not for it.
+    /// Removes a device of ours: the next list leaves it out. Nothing is sent to it any more as soon as the directory has that
+    /// list, which [`Event::DeviceRemoved`](super::Event::DeviceRemoved) tells.
     ///
     /// # Errors
     /// `Misuse` on a device without the account key, for an unknown device, for this one, and for one that holds the account
