@@ -157,8 +157,8 @@ fn malformed_entries_introductions_and_notes_are_errors() {
     refuses_damage(&introduction().encode(), |bytes| Introduction::decode(bytes).map(|value| value.encode().to_vec()));
     refuses_damage(&note().encode(), |bytes| WelcomeNote::decode(bytes).map(|note| note.encode()));
     let mut unknown = entry;
-    unknown[1] = 4;
-    assert_eq!(InboxEntry::decode(&unknown), Err(DecodeError::Kind { kind: 4 }));
+    unknown[1] = 6;
+    assert_eq!(InboxEntry::decode(&unknown), Err(DecodeError::Kind { kind: 6 }));
     assert_eq!(first_contact().kind(), InboxKind::Introduction);
 }
 
