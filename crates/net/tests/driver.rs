@@ -226,6 +226,7 @@ fn shown(signals: &[Signal]) -> Option<LinkingCode> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_is_linked_over_a_real_relay_and_drives_on_as_a_client() {
     let Linking { data: _data, relay, url, stores, mut ann, new, mut notices } = linking().await;
+    assert_eq!(hear(&mut notices).await, Signal::LinkOfferTaken);
     let code = hear(&mut notices).await;
     ann.until("the digits", |ann| shown(&ann.signals).is_some()).await;
     assert_eq!(Some(code), shown(&ann.signals).map(Signal::LinkCode));
@@ -249,6 +250,7 @@ async fn a_device_is_linked_over_a_real_relay_and_drives_on_as_a_client() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_no_on_the_new_device_reaches_the_old_one_before_the_new_one_is_gone() {
     let Linking { data: _data, relay, stores, mut ann, new, mut notices, .. } = linking().await;
+    assert_eq!(hear(&mut notices).await, Signal::LinkOfferTaken);
     assert!(matches!(hear(&mut notices).await, Signal::LinkCode(_)));
     new.call(|joining, now, rng| joining.cancel(now, rng)).await.unwrap().unwrap();
     let declined = LinkingError::Aborted(Abort::Declined);
